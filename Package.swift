@@ -1,0 +1,85 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("InferIsolatedConformances"),
+    .enableExperimentalFeature("Lifetimes"),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+]
+
+let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+let lifecycle: Target.Dependency = .product(
+    name: "ServiceLifecycle",
+    package: "swift-service-lifecycle",
+    condition: .when(traits: ["ServiceLifecycleSupport"])
+)
+
+let package = Package(
+    name: "holdfast",
+    products: [
+        .library(name: "Holdfast", targets: ["Holdfast"]),
+        .library(name: "RegionFailover", targets: ["RegionFailover"]),
+        .library(name: "HoldfastTesting", targets: ["HoldfastTesting"]),
+        .executable(name: "holdfast", targets: ["HoldfastTool"]),
+    ],
+    traits: [
+        .trait(
+            name: "ServiceLifecycleSupport",
+            description: "Conform the controller's ticking service to swift-service-lifecycle's Service."
+        ),
+        .default(enabledTraits: ["ServiceLifecycleSupport"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
+        .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+        .systemLibrary(name: "CPlatform"),
+        .target(name: "Platform", dependencies: ["CPlatform"], swiftSettings: strict),
+        .target(name: "Bytes", dependencies: ["CXXHash"], swiftSettings: strict),
+        .target(name: "Zstd", dependencies: ["CZstd"], swiftSettings: strict),
+        .target(name: "LMDB", dependencies: ["CLMDB"], swiftSettings: strict),
+        .target(name: "RegionFailover", swiftSettings: strict),
+        .target(name: "ReplayFormat", dependencies: ["RegionFailover", "Bytes"], swiftSettings: strict),
+        .target(
+            name: "ReplayStore",
+            dependencies: ["RegionFailover", "ReplayFormat", "LMDB", "Zstd", "Platform", log, metrics],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "Holdfast",
+            dependencies: ["RegionFailover", "ReplayStore", "ReplayFormat", "Platform", log, metrics, lifecycle],
+            swiftSettings: strict
+        ),
+        .target(name: "HoldfastTesting", dependencies: ["Holdfast", "Platform"], swiftSettings: strict),
+        .executableTarget(
+            name: "HoldfastTool",
+            dependencies: [
+                "Holdfast", "HoldfastTesting", "Platform", "Bytes", "ReplayStore", "ReplayFormat", "RegionFailover", "LMDB",
+                "Zstd", log,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            path: "Tools/holdfast",
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "RegionFailoverTests",
+            dependencies: ["RegionFailover"],
+            exclude: ["mutants.py"],
+            swiftSettings: strict
+        ),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,199 @@
+internal import RegionFailover
+internal import ReplayFormat
+internal import ReplayStore
+internal import Synchronization
+
+/// The failover machine beside its rows in the store.
+///
+/// `working` carries the changes of the transaction that runs; `committed` is what is on the disk, and what readers of
+/// roles and states are told. A heartbeat that changes nobody's state goes into both, without a transaction.
+final class ControllerState: Sendable {
+    private struct Machines: Sendable {
+        var working: FailoverMachine
+        var committed: FailoverMachine
+        /// What the rows say.
+        var stored: FailoverMachine.Snapshot
+        /// What they will say once the transaction that runs is durable.
+        var storing: FailoverMachine.Snapshot?
+    }
+
+    private let machines: Mutex<Machines>
+    let clock: ControllerClock
+
+    init(_ machine: FailoverMachine, stored: FailoverMachine.Snapshot, clock: ControllerClock) {
+        machines = Mutex(Machines(working: machine, committed: machine, stored: stored))
+        self.clock = clock
+    }
+
+    /// The machine as of the last commit, and heartbeats since.
+    var committed: FailoverMachine { machines.withLock { $0.committed } }
+
+    /// How long ago the silence of the regions was last stored, in milliseconds.
+    func millisecondsSinceStored(now: Timestamp) -> Int64 {
+        machines.withLock { now.milliseconds(since: $0.stored.time) }
+    }
+
+    /// Takes a heartbeat that changes no state; false when it would change one, and a transaction is needed.
+    func noteHeartbeat(_ region: RegionID) throws(FailoverError) -> Bool {
+        let now = clock.now
+        let result = machines.withLock { machines -> Result<Bool, FailoverError> in
+            do throws(FailoverError) {
+                let status = try machines.working.status(of: region)
+                let changes = status.state == .suspect || status.state == .failed
+                    || status.state == .recovering && status.role != .demotedPrimary
+                guard !changes, try machines.committed.status(of: region).state == status.state else {
+                    return .success(false)
+                }
+                _ = try machines.working.heartbeat(region, now: now)
+                _ = try machines.committed.heartbeat(region, now: now)
+                return .success(true)
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
+    /// Lets the silence grow in the copy that is on the disk, when a tick has changed no state.
+    func noteTick() -> Bool {
+        let now = clock.now
+        return machines.withLock { machines in
+            guard machines.working == machines.committed else { return false }
+            var next = machines.working
+            guard next.tick(now: now).isEmpty else { return false }
+            machines.working = next
+            machines.committed = next
+            return true
+        }
+    }
+
+    /// Runs a command on the working machine; an error changes nothing.
+    func command<Value: Sendable>(
+        _ body: (inout FailoverMachine) throws(FailoverError) -> Value
+    ) throws(HoldfastError) -> Value {
+        let result = machines.withLock { machines -> Result<Value, FailoverError> in
+            do throws(FailoverError) {
+                return .success(try body(&machines.working))
+            } catch {
+                return .failure(error)
+            }
+        }
+        switch result {
+        case .success(let value): return value
+        case .failure(let error): throw HoldfastError(error)
+        }
+    }
+
+    /// Refuses a caller that acts on another epoch than the present one; for use inside a transaction.
+    func checkEpoch(_ expected: UInt64?) throws(HoldfastError) {
+        try command { (machine) throws(FailoverError) in try machine.checkEpoch(expected) }
+    }
+
+    /// What takes part in every transaction of the store.
+    var hooks: StoreHooks {
+        var hooks = StoreHooks()
+        hooks.willCommit = { (transaction) throws(HoldfastError) in try self.willCommit(&transaction) }
+        hooks.didEnd = { committed in self.didEnd(committed: committed) }
+        hooks.didReload = { core in core.historyCapacity = self.committed.configuration.historyCapacity }
+        return hooks
+    }
+
+    // MARK: Rows
+
+    /// Adds the rows that changed to a transaction that is about to commit.
+    ///
+    /// The time is among them with every commit, so that the silence of the regions survives a crash.
+    func willCommit(_ transaction: inout StoreTransaction) throws(HoldfastError) {
+        let (snapshot, stored) = machines.withLock { machines in
+            machines.working.advance(to: clock.now)
+            machines.storing = machines.working.snapshot
+            return (machines.working.snapshot, machines.stored)
+        }
+        try Self.store(snapshot, over: stored, &transaction)
+    }
+
+    func didEnd(committed: Bool) {
+        machines.withLock { machines in
+            if committed {
+                machines.committed = machines.working
+                if let storing = machines.storing { machines.stored = storing }
+            } else {
+                machines.working = machines.committed
+            }
+            machines.storing = nil
+        }
+    }
+
+    /// Writes the rows in which `snapshot` differs from `stored`; all of them when that is nil.
+    static func store(
+        _ snapshot: FailoverMachine.Snapshot,
+        over stored: FailoverMachine.Snapshot?,
+        _ transaction: inout StoreTransaction
+    ) throws(HoldfastError) {
+        func put(_ fields: [UInt8], _ name: ControllerRows.Name) throws(HoldfastError) {
+            try transaction.put(fields, key: Key.controller(name.rawValue), in: .controller)
+        }
+        if snapshot.time != stored?.time || snapshot.lastTick != stored?.lastTick {
+            try put(ControllerRows.time(snapshot.time, lastTick: snapshot.lastTick), .time)
+        }
+        if snapshot.epoch != stored?.epoch { try put(ControllerRows.number(snapshot.epoch), .epoch) }
+        transaction.core.epoch = snapshot.epoch
+        if snapshot.configuration != stored?.configuration {
+            try put(ControllerRows.configuration(snapshot.configuration), .configuration)
+        }
+        if snapshot.regions == stored?.regions { return }
+        var before: [RegionID: RegionSnapshot] = [:]
+        for region in stored?.regions ?? [] { before[region.region] = region }
+        for region in snapshot.regions where before.removeValue(forKey: region.region) != region {
+            let fields = ControllerRows.region(region.role, region.state, lastSeen: region.lastSeen)
+            try transaction.put(fields, key: Key.controllerRegion(region.region), in: .controller)
+        }
+        for region in before.keys.sorted() {
+            try transaction.delete(Key.controllerRegion(region), in: .controller)
+        }
+    }
+
+    /// Reads the snapshot that ``store(_:over:_:)`` wrote, for the regions that the store has.
+    static func load(
+        _ regions: [RegionID],
+        rows: [[UInt8]: [UInt8]]
+    ) throws(HoldfastError) -> FailoverMachine.Snapshot {
+        func fields(_ key: [UInt8], _ what: String) throws(HoldfastError) -> [UInt8] {
+            guard let fields = rows[key] else {
+                throw HoldfastError(
+                    code: .damaged,
+                    message: "The controller's row '\(what)' is missing. Keep a copy of the store and run 'holdfast check "
+                        + "--level full'."
+                )
+            }
+            return fields
+        }
+        func value(_ name: ControllerRows.Name) throws(HoldfastError) -> [UInt8] {
+            try fields(Key.controller(name.rawValue), name.rawValue)
+        }
+        let (configuration, epoch, time) = (try value(.configuration), try value(.epoch), try value(.time))
+        var statuses: [RegionSnapshot] = []
+        for region in regions {
+            let row = try fields(Key.controllerRegion(region), region.rawValue)
+            let status = try format("The controller's row of region '\(region)'") { () throws(FormatError) in
+                try ControllerRows.region(decoding: row.span)
+            }
+            statuses.append(
+                RegionSnapshot(region: region, role: status.role, state: status.state, lastSeen: status.lastSeen)
+            )
+        }
+        let decoded = try format("The controller's rows") { () throws(FormatError) in
+            let (now, lastTick) = try ControllerRows.time(decoding: time.span)
+            return FailoverMachine.Snapshot(
+                configuration: try ControllerRows.configuration(decoding: configuration.span),
+                epoch: try ControllerRows.number(decoding: epoch.span),
+                time: now,
+                lastTick: lastTick,
+                regions: []
+            )
+        }
+        var snapshot = decoded
+        snapshot.regions = statuses
+        return snapshot
+    }
+}

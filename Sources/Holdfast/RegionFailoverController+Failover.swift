@@ -1,0 +1,280 @@
+public import RegionFailover
+public import ReplayFormat
+public import ReplayStore
+
+extension RegionFailoverController {
+    /// Says that a region was heard from now.
+    ///
+    /// The first heartbeat makes a suspect or failed region recovering, the next one a recovering one healthy, except a
+    /// demoted primary, which stays recovering until it is readmitted. Only such a change costs a transaction; any other
+    /// heartbeat is kept in memory, and stored with the next commit.
+    ///
+    /// - Returns: The event of the change, or none.
+    /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
+    @discardableResult
+    public func heartbeat(_ region: RegionID) async throws(HoldfastError) -> [FailoverEvent] {
+        let isNoted: Bool
+        do throws(FailoverError) {
+            isNoted = try machine.noteHeartbeat(region)
+        } catch {
+            throw HoldfastError(error)
+        }
+        if isNoted { return [] }
+        return try await command { (machine, _, now) throws(FailoverError) in
+            try machine.heartbeat(region, now: now)
+        }
+    }
+
+    /// Looks for regions that have been silent too long.
+    ///
+    /// Call it a few times within `suspectAfterMilliseconds`, or use ``run()``. With `automaticFailover` a suspect acting
+    /// primary is demoted in the same transaction, if another region can take over.
+    ///
+    /// - Returns: The events of the regions that have just become suspect or failed, and of the promotion.
+    /// - Throws: ``HoldfastError``, with `closed`, `poisoned` or `ioFailed`.
+    /// - Complexity: No transaction when nothing changes, except that the silence so far is stored each quarter of
+    ///   `suspectAfterMilliseconds`.
+    @discardableResult
+    public func tick() async throws(HoldfastError) -> [FailoverEvent] {
+        let interval = configuration.suspectAfterMilliseconds / 4
+        let isDue = machine.millisecondsSinceStored(now: machine.clock.now) >= max(1, interval)
+        if !isDue, machine.noteTick() { return [] }
+        return try await command(stores: isDue) { (machine, pending, now) throws(FailoverError) in
+            var events = machine.tick(now: now)
+            let primary = try machine.status(of: machine.actingPrimary)
+            if machine.configuration.automaticFailover, primary.state == .suspect {
+                do throws(FailoverError) {
+                    let failed = machine.actingPrimary
+                    events += try machine.demoteAndPromote(failed, ifEpoch: nil, pending: pending, now: now).events
+                } catch {
+                    // Nobody can take over: the suspicion stands, and the next tick tries again.
+                    guard error.code == .noSecondaryAvailable else { throw error }
+                }
+            }
+            return events
+        }
+    }
+
+    /// Declares the acting primary failed, and promotes the next region.
+    ///
+    /// The tiers are tried in their order; inside a tier a healthy region comes before a recovering one, then one that
+    /// needs no resynchronisation. Outstanding writes do not prevent a promotion: the event tells how many there are.
+    ///
+    /// - Parameters:
+    ///   - failed: The acting primary, whatever its health.
+    ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
+    /// - Returns: Both regions and the new epoch: hand it to whatever must refuse the old primary.
+    /// - Throws: ``HoldfastError``, with `staleEpoch`, `unknownRegion`, `illegalTransition`, `noSecondaryAvailable`,
+    ///   `closed`, `poisoned` or `ioFailed`.
+    @discardableResult
+    public func demoteAndPromote(_ failed: RegionID, ifEpoch: UInt64? = nil) async throws(HoldfastError) -> Promotion {
+        try await command { (machine, pending, now) throws(FailoverError) in
+            try machine.demoteAndPromote(failed, ifEpoch: ifEpoch, pending: pending, now: now)
+        }
+    }
+
+    /// Hands the lead over to a region that has received everything.
+    ///
+    /// - Parameters:
+    ///   - region: A live secondary whose queue is empty.
+    ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
+    /// - Throws: ``HoldfastError``, with `staleEpoch`, `unknownRegion`, `illegalTransition`, `replayPending`,
+    ///   `needsResync`, `closed`, `poisoned` or `ioFailed`.
+    @discardableResult
+    public func switchover(to region: RegionID, ifEpoch: UInt64? = nil) async throws(HoldfastError) -> Promotion {
+        try await command { (machine, pending, now) throws(FailoverError) in
+            try machine.switchover(to: region, ifEpoch: ifEpoch, pending: pending, now: now)
+        }
+    }
+
+    /// Takes a recovered region back as a healthy secondary.
+    ///
+    /// - Parameters:
+    ///   - region: A recovering region; for a healthy secondary nothing changes.
+    ///   - maximumPending: How many writes it may still have to receive.
+    ///   - force: Whether to readmit it whatever its state and what it misses. Never the acting primary.
+    ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
+    /// - Throws: ``HoldfastError``, with `staleEpoch`, `unknownRegion`, `illegalTransition`, `replayPending`,
+    ///   `needsResync`, `closed`, `poisoned` or `ioFailed`.
+    @discardableResult
+    public func readmit(
+        _ region: RegionID,
+        maximumPending: UInt64 = 0,
+        force: Bool = false,
+        ifEpoch: UInt64? = nil
+    ) async throws(HoldfastError) -> [FailoverEvent] {
+        try await command { (machine, pending, now) throws(FailoverError) in
+            try machine.readmit(
+                region,
+                maximumPending: maximumPending,
+                force: force,
+                ifEpoch: ifEpoch,
+                pending: pending,
+                now: now
+            )
+        }
+    }
+
+    /// Changes the deployment: regions come or go, and how failover treats them.
+    ///
+    /// A region that goes takes its queue with it; entries that it still held go to the `lost` ledger, and only by force.
+    ///
+    /// - Parameters:
+    ///   - new: The whole configuration, not the difference.
+    ///   - limits: How much each queue may hold, for all regions; nil leaves those of the present ones, and new ones
+    ///     have none. A queue that is over a new limit keeps what it has until the next append.
+    ///   - force: Whether a region may go that has not received everything.
+    ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
+    /// - Throws: ``HoldfastError``, with `staleEpoch`, `invalidConfiguration`, `illegalTransition`, `replayPending`,
+    ///   `closed`, `poisoned` or `ioFailed`.
+    @discardableResult
+    public func configure(
+        _ new: FailoverConfiguration,
+        limits: QueueLimits? = nil,
+        force: Bool = false,
+        ifEpoch: UInt64? = nil
+    ) async throws(HoldfastError) -> [FailoverEvent] {
+        try await command { (machine, pending, now) throws(FailoverError) in
+            try machine.configure(new, force: force, ifEpoch: ifEpoch, pending: pending, now: now)
+        } then: { (transaction, events, now) throws(HoldfastError) in
+            transaction.core.historyCapacity = new.historyCapacity
+            let wanted = Set(new.regions)
+            for region in transaction.regions where !wanted.contains(region) {
+                try transaction.removeRegion(region, now: now)
+            }
+            for region in new.regions where !transaction.regions.contains(region) {
+                try transaction.addRegion(region, limits: limits ?? .unlimited)
+            }
+            if let limits {
+                for region in transaction.regions { try transaction.setLimits(limits, of: region) }
+            }
+            try transaction.trimHistory()
+        }
+    }
+
+    /// Sets how much one region's queue may hold. A queue that is over a new limit keeps what it has until the next
+    /// append.
+    ///
+    /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
+    public func setLimits(_ limits: QueueLimits, for region: RegionID) async throws(HoldfastError) {
+        try await store.transact { (transaction) throws(HoldfastError) in
+            try transaction.setLimits(limits, of: region)
+        }
+    }
+
+    /// Pauses the replay to a region: appends go on, and who replays is told to wait. It survives a restart.
+    ///
+    /// - Parameters:
+    ///   - region: The region.
+    ///   - reason: Why, for whoever looks; at most 1,024 bytes are kept.
+    ///   - until: When the pause is meant to end; nil for one that is ended by ``resume(_:)`` alone.
+    /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
+    @discardableResult
+    public func pause(
+        _ region: RegionID,
+        reason: String = "",
+        until: Timestamp? = nil
+    ) async throws(HoldfastError) -> [FailoverEvent] {
+        try await command { (machine, pending, now) throws(FailoverError) in
+            try machine.pauseReplay(region, pending: pending, now: now)
+        } then: { (transaction, _, _) throws(HoldfastError) in
+            try transaction.changeRow(of: region) { row in
+                row.isPaused = true
+                row.pauseReason = reason
+                row.pausedUntil = until
+            }
+        }
+    }
+
+    /// Ends the pause of the replay to a region.
+    ///
+    /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
+    @discardableResult
+    public func resume(_ region: RegionID) async throws(HoldfastError) -> [FailoverEvent] {
+        try await command { (machine, pending, now) throws(FailoverError) in
+            try machine.resumeReplay(region, pending: pending, now: now)
+        } then: { (transaction, _, _) throws(HoldfastError) in
+            try transaction.changeRow(of: region) { row in
+                row.isPaused = false
+                row.pauseReason = ""
+                row.pausedUntil = nil
+            }
+        }
+    }
+
+    /// Says that a region has been brought up to date by other means, after writes for it were dropped or damaged.
+    ///
+    /// Nothing else clears that mark.
+    ///
+    /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
+    @discardableResult
+    public func clearResync(_ region: RegionID) async throws(HoldfastError) -> [FailoverEvent] {
+        try await command { (machine, pending, now) throws(FailoverError) in
+            try machine.clearResync(region, pending: pending, now: now)
+        } then: { (transaction, _, _) throws(HoldfastError) in
+            try transaction.changeRow(of: region) { $0.needsResync = false }
+        }
+    }
+}
+
+/// What a command of the machine gives back.
+protocol CommandResult: Sendable {
+    var events: [FailoverEvent] { get }
+}
+
+extension [FailoverEvent]: CommandResult {
+    var events: [FailoverEvent] { self }
+}
+
+extension Promotion: CommandResult {}
+
+extension RegionFailoverController {
+    /// Runs a command of the machine, its events and what they mean for the queues in one transaction.
+    ///
+    /// - Parameters:
+    ///   - stores: Whether to commit even if nothing changed, so that the silence so far is stored.
+    ///   - run: Decides; what it throws is a refusal, and changes nothing.
+    ///   - then: Carries out.
+    private func command<Result: CommandResult>(
+        stores: Bool = false,
+        _ run: @escaping @Sendable (
+            inout FailoverMachine, [RegionID: QueueSummary], Timestamp
+        ) throws(FailoverError) -> Result,
+        then: @escaping @Sendable (
+            inout StoreTransaction, [FailoverEvent], Timestamp
+        ) throws(HoldfastError) -> Void = { (_, _, _) throws(HoldfastError) in }
+    ) async throws(HoldfastError) -> Result {
+        let machine = machine
+        return try await store.transact { (transaction) throws(HoldfastError) in
+            let now = machine.clock.now
+            let pending = try transaction.summaries(now: now)
+            let result = try machine.command { (machine) throws(FailoverError) in try run(&machine, pending, now) }
+            // The machine has moved: from here on an error must abort the transaction.
+            if stores || !result.events.isEmpty { transaction.touch() }
+            do throws(HoldfastError) {
+                try then(&transaction, result.events, now)
+                try transaction.record(result.events)
+            } catch {
+                transaction.touch()
+                throw error
+            }
+            return result
+        }
+    }
+}
+
+extension StoreTransaction {
+    fileprivate mutating func changeRow(
+        of region: RegionID,
+        _ change: (inout RegionRow) -> Void
+    ) throws(HoldfastError) {
+        let before = try regionRow(region)
+        var row = before
+        change(&row)
+        if row != before { setRegionRow(region, row) }
+    }
+
+    fileprivate mutating func setLimits(_ limits: QueueLimits, of region: RegionID) throws(HoldfastError) {
+        try changeRow(of: region) { $0.limits = limits }
+    }
+}

@@ -1,0 +1,158 @@
+private import CPlatform
+private import Glibc
+
+/// A call to the operating system that failed.
+package struct SystemError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// The C function, such as `open`.
+    package let call: String
+    /// The `errno` that it left.
+    package let number: CInt
+    /// The file it was called for.
+    package let path: String
+
+    package init(call: String, number: CInt, path: String) {
+        self.call = call
+        self.number = number
+        self.path = path
+    }
+
+    /// The call, the system's own words for the error, and the file.
+    package var description: String {
+        "\(call): \(errorText(number)) (\(path))"
+    }
+}
+
+/// The system's own words for an `errno`.
+package func errorText(_ number: CInt) -> String {
+    var buffer = [CChar](repeating: 0, count: 128)
+    guard unsafe strerror_r(number, &buffer, buffer.count) == 0 else { return "errno \(number)" }
+    return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+/// What tells one file from another: two paths with the same identity are one file.
+package struct FileIdentity: Sendable, Hashable {
+    package let device: UInt64
+    package let inode: UInt64
+}
+
+/// An open file, closed when the last reference goes.
+///
+/// Every descriptor is opened with `O_CLOEXEC`, so that a program started by this process does not inherit it.
+@safe package final class File: Sendable {
+    package let descriptor: CInt
+    package let path: String
+
+    /// Opens `path`; `flags` as of `open(2)`, `mode` for a file that is made.
+    package init(_ path: String, _ flags: CInt, mode: UInt32 = 0o600) throws(SystemError) {
+        let descriptor = unsafe Glibc.open(path, flags | O_CLOEXEC, mode)
+        guard descriptor >= 0 else { throw SystemError(call: "open", number: errno, path: path) }
+        self.descriptor = descriptor
+        self.path = path
+    }
+
+    /// Takes over a descriptor that is already open, such as standard input.
+    package init(adopting descriptor: CInt, path: String) {
+        self.descriptor = descriptor
+        self.path = path
+    }
+
+    deinit {
+        if descriptor > 2 { Glibc.close(descriptor) }
+    }
+
+    private func check(_ call: String, _ result: Int) throws(SystemError) {
+        guard result >= 0 else { throw SystemError(call: call, number: errno, path: path) }
+    }
+
+    /// Reads at most `count` bytes at the file's position; none at the end of the file.
+    package func read(atMost count: Int) throws(SystemError) -> [UInt8] {
+        try unsafe fill(count) { unsafe Glibc.read(descriptor, $0, $1) }
+    }
+
+    /// Reads at most `count` bytes at `offset`; fewer at the end of the file.
+    package func read(atMost count: Int, at offset: Int64) throws(SystemError) -> [UInt8] {
+        try unsafe fill(count) { unsafe Glibc.pread(descriptor, $0, $1, off_t(offset)) }
+    }
+
+    private func fill(_ count: Int, with call: (UnsafeMutableRawPointer?, Int) -> Int) throws(SystemError) -> [UInt8] {
+        var failure: CInt = 0
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            while true {
+                let got = unsafe call(buffer.baseAddress, count)
+                if got < 0, errno == EINTR { continue }
+                failure = got < 0 ? errno : 0
+                filled = max(got, 0)
+                return
+            }
+        }
+        guard failure == 0 else { throw SystemError(call: "read", number: failure, path: path) }
+        return bytes
+    }
+
+    /// Writes all of `bytes` at the file's position.
+    package func write(_ bytes: [UInt8]) throws(SystemError) {
+        var written = 0
+        while written < bytes.count {
+            let got = unsafe bytes.withUnsafeBytes { buffer in
+                unsafe Glibc.write(descriptor, buffer.baseAddress?.advanced(by: written), bytes.count - written)
+            }
+            if got < 0, errno == EINTR { continue }
+            try check("write", got)
+            written += got
+        }
+    }
+
+    /// Makes the file `size` bytes long.
+    package func truncate(to size: Int64) throws(SystemError) {
+        try check("ftruncate", Int(ftruncate(descriptor, off_t(size))))
+    }
+
+    /// Returns when all that was written is on the disk, the file's size and name with it.
+    package func sync() throws(SystemError) {
+        try check("fsync", Int(fsync(descriptor)))
+    }
+
+    /// The size in bytes.
+    package func size() throws(SystemError) -> Int64 {
+        Int64(try status().st_size)
+    }
+
+    /// The bytes of disk that the file holds, which with preallocation can be more than its size.
+    package func allocatedBytes() throws(SystemError) -> Int64 {
+        Int64(try status().st_blocks) * 512
+    }
+
+    /// The file's device and inode.
+    package func identity() throws(SystemError) -> FileIdentity {
+        let status = try status()
+        return FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+    }
+
+    /// The permission bits, such as `0o600`.
+    package func permissions() throws(SystemError) -> UInt32 {
+        try status().st_mode & 0o7777
+    }
+
+    private func status() throws(SystemError) -> stat {
+        var status = stat()
+        try check("fstat", Int(unsafe fstat(descriptor, &status)))
+        return status
+    }
+
+    /// Reserves disk space for the bytes below `end` without changing the file's size.
+    ///
+    /// - Throws: `ENOSPC` when the disk cannot give them, `EOPNOTSUPP` where the file system has no such call.
+    package func allocate(from start: Int64, to end: Int64) throws(SystemError) {
+        guard end > start else { return }
+        while true {
+            let result = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, off_t(start), off_t(end - start))
+            if result < 0, errno == EINTR { continue }
+            return try check("fallocate", Int(result))
+        }
+    }
+
+    /// Whether the descriptor is a terminal.
+    package var isTerminal: Bool { isatty(descriptor) == 1 }
+}
+
+private let FALLOC_FL_KEEP_SIZE: CInt = 1

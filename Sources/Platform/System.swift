@@ -1,0 +1,69 @@
+private import CPlatform
+private import Glibc
+
+/// The process and its clocks.
+package enum System {
+    /// The process's number, which a child made by `fork` does not share.
+    @inline(__always) package static var processID: Int32 { getpid() }
+
+    /// Wall time: milliseconds since 1970 UTC.
+    package static var wallMilliseconds: Int64 { milliseconds(CLOCK_REALTIME) }
+
+    /// Time since the machine started, sleep included: it only goes forward.
+    package static var elapsedMilliseconds: Int64 { milliseconds(CLOCK_BOOTTIME) }
+
+    /// Monotonic nanoseconds, for measuring how long something took.
+    package static var monotonicNanoseconds: UInt64 {
+        var time = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+
+    private static func milliseconds(_ clock: clockid_t) -> Int64 {
+        var time = timespec()
+        unsafe clock_gettime(clock, &time)
+        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
+    /// Makes a write to a closed pipe an error (`EPIPE`) in place of a signal that ends the process.
+    package static func ignoreBrokenPipes() {
+        _ = signal(SIGPIPE, SIG_IGN)
+    }
+}
+
+/// Runs `body` on an operating-system thread of its own, named `name` (at most 15 bytes).
+///
+/// The thread ends when `body` returns. A thread, not a queue: an LMDB write transaction belongs to the thread that
+/// began it, and blocking calls must not take a thread of the cooperative pool.
+package func startThread(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
+    let box = ThreadBody(name: name, body)
+    let argument = unsafe Unmanaged.passRetained(box)
+    var thread = pthread_t()
+    let status = unsafe pthread_create(
+        &thread,
+        nil,
+        { argument in
+            guard let argument = unsafe argument else { return nil }
+            let box = unsafe Unmanaged<ThreadBody>.fromOpaque(argument).takeRetainedValue()
+            unsafe pthread_setname_np(pthread_self(), box.name)
+            box.body()
+            return nil
+        },
+        argument.toOpaque()
+    )
+    guard status == 0 else {
+        unsafe argument.release()
+        throw SystemError(call: "pthread_create", number: status, path: name)
+    }
+    pthread_detach(thread)
+}
+
+private final class ThreadBody: Sendable {
+    let name: String
+    let body: @Sendable () -> Void
+
+    init(name: String, _ body: @escaping @Sendable () -> Void) {
+        self.name = name
+        self.body = body
+    }
+}

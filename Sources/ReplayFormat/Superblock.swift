@@ -1,0 +1,93 @@
+package import RegionFailover
+private import Bytes
+
+/// What a store is: the rows of the table `superblock`.
+package struct Superblock: Sendable, Hashable {
+    /// Who may change the store.
+    package enum Mode: Sendable, Hashable {
+        /// Callers do.
+        case local
+        /// Only the log of the cluster with this id does.
+        case replicated(cluster: [UInt8])
+    }
+
+    /// The version of the bytes; a newer one is refused.
+    package var version: UInt32 = Self.currentVersion
+    /// Features that a program must know to touch the store.
+    package var incompatibleFeatures: UInt64 = 0
+    /// Features that a program must know to write to it.
+    package var readCompatibleFeatures: UInt64 = 0
+    package var store: StoreID
+    package var created: Timestamp
+    package var mode: Mode = .local
+    /// The number that the next new queue gets.
+    package var nextQueue: UInt32 = 1
+    /// Whether a load of this store has not ended yet.
+    package var isIncomplete = false
+
+    package static let currentVersion: UInt32 = 1
+    package static let knownIncompatibleFeatures: UInt64 = 0
+    package static let knownReadCompatibleFeatures: UInt64 = 0
+
+    package init(store: StoreID, created: Timestamp) {
+        self.store = store
+        self.created = created
+    }
+
+    /// The names of the rows. ``Name/incomplete`` is there only while a load runs.
+    package enum Name: String, CaseIterable, Sendable {
+        case format, store, mode, queues, incomplete
+    }
+
+    /// The fields of each row, without checksums, by name.
+    package func encoded() -> [(Name, [UInt8])] {
+        var format: [UInt8] = []
+        format.append(bigEndian: version)
+        format.append(bigEndian: incompatibleFeatures)
+        format.append(bigEndian: readCompatibleFeatures)
+        var identity: [UInt8] = []
+        identity.append(bigEndian: store.high)
+        identity.append(bigEndian: store.low)
+        identity.append(bigEndian: created.milliseconds)
+        var modeRow: [UInt8] = [0]
+        if case .replicated(let cluster) = mode { modeRow = [1] + cluster }
+        var queues: [UInt8] = []
+        queues.append(bigEndian: nextQueue)
+        var rows: [(Name, [UInt8])] = [(.format, format), (.store, identity), (.mode, modeRow), (.queues, queues)]
+        if isIncomplete { rows.append((.incomplete, [1])) }
+        return rows
+    }
+
+    /// Reads the rows; `fields` gives those of a name, or nil when there is no such row.
+    package init(decoding fields: (Name) throws(FormatError) -> [UInt8]?) throws(FormatError) {
+        func row(_ name: Name) throws(FormatError) -> [UInt8] {
+            guard let found = try fields(name) else { throw FormatError("the superblock has no row '\(name.rawValue)'") }
+            return found
+        }
+        let identity = try row(.store)
+        var reader = ByteReader(identity.span)
+        store = StoreID(high: try reader.number(UInt64.self, "store"), low: try reader.number(UInt64.self, "store"))
+        created = Timestamp(milliseconds: try reader.signed("created"))
+        (version, incompatibleFeatures, readCompatibleFeatures) = try Self.format(decoding: try row(.format))
+        let modeRow = try row(.mode)
+        switch modeRow.first {
+        case 0 where modeRow.count == 1: mode = .local
+        case 1: mode = .replicated(cluster: Array(modeRow.dropFirst()))
+        default: throw FormatError("the superblock's mode is unknown")
+        }
+        let queues = try row(.queues)
+        var queueReader = ByteReader(queues.span)
+        nextQueue = try queueReader.number(UInt32.self, "next queue")
+        isIncomplete = try fields(.incomplete) != nil
+    }
+
+    /// Reads the row that tells whether the rest can be read: version and features.
+    package static func format(decoding fields: [UInt8]) throws(FormatError) -> (UInt32, UInt64, UInt64) {
+        var reader = ByteReader(fields.span)
+        return (
+            try reader.number(UInt32.self, "version"),
+            try reader.number(UInt64.self, "incompatible features"),
+            try reader.number(UInt64.self, "read-compatible features")
+        )
+    }
+}

@@ -1,0 +1,20 @@
+internal import LMDB
+internal import Platform
+
+/// Runs calls to the system, and maps their error.
+func system<Result>(_ body: () throws(SystemError) -> Result) throws(HoldfastError) -> Result {
+    do throws(SystemError) {
+        return try body()
+    } catch {
+        throw HoldfastError(error)
+    }
+}
+
+/// Runs calls to LMDB, and maps their error.
+func engine<Result: ~Copyable>(_ body: () throws(LMDBError) -> Result) throws(HoldfastError) -> Result {
+    do throws(LMDBError) {
+        return try body()
+    } catch {
+        throw HoldfastError(error)
+    }
+}

@@ -1,0 +1,246 @@
+package import LMDB
+package import Platform
+public import RegionFailover
+public import ReplayFormat
+
+/// An error from a controller or its store.
+///
+/// Act on ``code``; show ``message`` to people. New codes may come in minor releases, so a `switch` over a code needs
+/// a `default`. The other properties are set where the code says so.
+public struct HoldfastError: Error, Sendable, Hashable {
+    /// What a caller can do about an error.
+    public struct Code: Sendable, Hashable, CustomStringConvertible {
+        private enum Wrapped: String {
+            case unknownRegion, noSecondaryAvailable, illegalTransition, replayPending, needsResync, staleEpoch
+            case invalidConfiguration, full, tooLarge, identityBelowFloor, identityConflict, positionOutOfRange
+            case replayerActive, staleToken, cancelled, closed, poisoned, alreadyOpen, inUse, forkedChild
+            case notFound, alreadyExists, notPermitted, networkFileSystem, formatTooNew, incomplete, replicatedStore
+            case damaged, ioFailed
+        }
+        private let wrapped: Wrapped
+        private init(_ wrapped: Wrapped) { self.wrapped = wrapped }
+
+        /// No such region in the deployment; see ``HoldfastError/region``. Nothing changed.
+        public static var unknownRegion: Self { Self(.unknownRegion) }
+        /// No secondary can take over from ``HoldfastError/region``. Nothing changed: it stays the acting primary.
+        public static var noSecondaryAvailable: Self { Self(.noSecondaryAvailable) }
+        /// The region's role or state does not allow it; ``HoldfastError/role``, ``HoldfastError/state`` and
+        /// ``HoldfastError/attempted`` say what was met. Nothing changed.
+        public static var illegalTransition: Self { Self(.illegalTransition) }
+        /// The region has not received ``HoldfastError/count`` writes. Nothing changed; replay them first.
+        public static var replayPending: Self { Self(.replayPending) }
+        /// Writes for the region were dropped or damaged. Nothing changed; copy the data, then clear the mark.
+        public static var needsResync: Self { Self(.needsResync) }
+        /// The acting primary has changed; ``HoldfastError/count`` is the epoch now. Nothing changed.
+        public static var staleEpoch: Self { Self(.staleEpoch) }
+        /// A configuration or a name is not valid; ``HoldfastError/field`` names the part. Nothing changed.
+        public static var invalidConfiguration: Self { Self(.invalidConfiguration) }
+        /// The limit that ``HoldfastError/field`` names would be passed. Nothing of the call was queued.
+        ///
+        /// Replay and acknowledge, raise the limit, or free the disk; then append again.
+        public static var full: Self { Self(.full) }
+        /// A key, a value, a clock or the whole call is over its size limit. Nothing of the call was queued.
+        public static var tooLarge: Self { Self(.tooLarge) }
+        /// The write at ``HoldfastError/index`` has an identity so old that nobody can know whether it was accepted.
+        ///
+        /// Nothing of the call was queued. Number new writes above the floor, or in a greater incarnation.
+        public static var identityBelowFloor: Self { Self(.identityBelowFloor) }
+        /// Two different writes of one call have the same identity; ``HoldfastError/index`` is the second one.
+        ///
+        /// Nothing of the call was queued.
+        public static var identityConflict: Self { Self(.identityConflict) }
+        /// Nothing has been queued at that position yet. Nothing changed.
+        public static var positionOutOfRange: Self { Self(.positionOutOfRange) }
+        /// Another replayer has the region. Nothing changed; end that one first.
+        public static var replayerActive: Self { Self(.replayerActive) }
+        /// The batch is from a queue that is not there any more. Nothing changed.
+        public static var staleToken: Self { Self(.staleToken) }
+        /// The task was cancelled before the call's transaction began. Nothing of the call was queued.
+        public static var cancelled: Self { Self(.cancelled) }
+        /// The store has been closed. Nothing changed.
+        public static var closed: Self { Self(.closed) }
+        /// An earlier failure left unknown what is on disk, so this handle does nothing any more.
+        ///
+        /// Everything acknowledged before is durable. Open the store again; append again what was not acknowledged:
+        /// the identity of a write makes that safe.
+        public static var poisoned: Self { Self(.poisoned) }
+        /// This process has the store open already. Use that handle.
+        public static var alreadyOpen: Self { Self(.alreadyOpen) }
+        /// Another process has the store. Nothing was touched.
+        public static var inUse: Self { Self(.inUse) }
+        /// The process is a `fork` of the one that opened the store. Open it in one process only. Nothing changed.
+        public static var forkedChild: Self { Self(.forkedChild) }
+        /// There is no store at the path. Nothing was made.
+        public static var notFound: Self { Self(.notFound) }
+        /// There is something at the path already. Nothing was touched.
+        public static var alreadyExists: Self { Self(.alreadyExists) }
+        /// The system does not permit it. Nothing was touched.
+        public static var notPermitted: Self { Self(.notPermitted) }
+        /// The path is on a network file system, where locks and mapped memory cannot be trusted. Nothing was touched.
+        public static var networkFileSystem: Self { Self(.networkFileSystem) }
+        /// A newer version wrote the store; the message names both. Nothing was touched.
+        public static var formatTooNew: Self { Self(.formatTooNew) }
+        /// A load into the store did not end. Load again into a new directory.
+        public static var incomplete: Self { Self(.incomplete) }
+        /// Only its replicated log may change this store. Nothing changed.
+        public static var replicatedStore: Self { Self(.replicatedStore) }
+        /// Bytes on disk are not what was written. Nothing was repaired or removed.
+        public static var damaged: Self { Self(.damaged) }
+        /// The system refused a read or a write. What was acknowledged before is durable.
+        public static var ioFailed: Self { Self(.ioFailed) }
+
+        /// The code's name, fit for a log field.
+        public var description: String { wrapped.rawValue }
+    }
+
+    /// What a caller can do about it.
+    public var code: Code
+    /// What happened, to which region and position, and what to do; for people.
+    public var message: String
+    /// The region it is about.
+    public var region: RegionID?
+    /// The region's role, for ``Code/illegalTransition``.
+    public var role: RegionRole?
+    /// The region's state, for ``Code/illegalTransition``.
+    public var state: RegionState?
+    /// What was attempted, for ``Code/illegalTransition``.
+    public var attempted: String?
+    /// How many writes, or the epoch now.
+    public var count: UInt64?
+    /// The part of the configuration, or the limit.
+    public var field: String?
+    /// Which write of the call, counted from 0.
+    public var index: Int?
+    /// The identity of that write, for ``Code/identityBelowFloor`` and ``Code/identityConflict``.
+    public var identity: WriteIdentity?
+    /// The identity up to which all were forgotten, for ``Code/identityBelowFloor``.
+    public var floor: WriteIdentity?
+    /// The store's directory.
+    public var path: String?
+    /// The C call and what it said, if one failed.
+    public var systemCall: String?
+
+    /// Creates an error.
+    public init(code: Code, message: String, region: RegionID? = nil) {
+        self.code = code
+        self.message = message
+        self.region = region
+    }
+}
+
+extension HoldfastError: CustomStringConvertible {
+    /// The code, the message, and the call and the path where there are any, on one line.
+    public var description: String {
+        let details = [path.map { "store \($0)" }, systemCall].compactMap(\.self)
+        return "\(code): \(message)" + (details.isEmpty ? "" : " [\(details.joined(separator: ", "))]")
+    }
+}
+
+extension HoldfastError {
+    /// The machine's refusal, as this door tells it.
+    package init(_ error: FailoverError) {
+        let code: Code =
+            switch error.code {
+            case .unknownRegion: .unknownRegion
+            case .noSecondaryAvailable: .noSecondaryAvailable
+            case .illegalTransition: .illegalTransition
+            case .replayPending: .replayPending
+            case .needsResync: .needsResync
+            case .staleEpoch: .staleEpoch
+            case .invalidConfiguration: .invalidConfiguration
+            default: .damaged
+            }
+        self.init(code: code, message: error.message, region: error.region)
+        role = error.role
+        state = error.state
+        attempted = error.attempted
+        count = error.count ?? error.currentEpoch
+        field = error.field
+    }
+
+    /// Maps LMDB's status to the code that says what to do. The only such map.
+    package init(_ error: LMDBError) {
+        if error.isMapFull {
+            self.init(
+                code: .full,
+                message: "The store's address space is used up. Replay and acknowledge, then run 'holdfast compact'."
+            )
+            field = "map"
+        } else if error.isDamage {
+            self.init(
+                code: .damaged,
+                message: "The data file is not what LMDB wrote. Stop, keep a copy, and run 'holdfast check', then "
+                    + "'holdfast recover'."
+            )
+        } else {
+            self.init(SystemError(call: error.call, number: error.status, path: ""))
+        }
+        systemCall = error.description
+    }
+
+    /// Maps an `errno` to the code that says what to do. The only such map.
+    package init(_ error: SystemError) {
+        switch error.number {
+        case 1, 13, 30:
+            self.init(
+                code: .notPermitted,
+                message: "The system does not permit it. Run as the user who owns the store, or give the permission."
+            )
+        case 2, 20: self.init(code: .notFound, message: "There is no such file or directory.")
+        case 28, 122:
+            self.init(code: .full, message: "The disk is full. Free space on it, or replay and acknowledge.")
+            field = "disk"
+        default:
+            self.init(code: .ioFailed, message: "The system refused a read or a write. Look at the disk, then try again.")
+        }
+        systemCall = error.description
+    }
+
+    /// Bytes that do not follow the format.
+    package init(_ error: FormatError, in what: String) {
+        self.init(
+            code: .damaged,
+            message: "\(what): \(error.description). Keep a copy of the store and run 'holdfast check --level full'."
+        )
+    }
+
+    package static func unknownRegion(_ region: RegionID) -> Self {
+        Self(
+            code: .unknownRegion,
+            message: "Region '\(region)' is not part of this deployment. Check its spelling, or add it with configure.",
+            region: region
+        )
+    }
+
+    package static func full(_ region: RegionID?, limit: String, _ message: String) -> Self {
+        var error = Self(code: .full, message: message, region: region)
+        error.field = limit
+        return error
+    }
+
+    package static func tooLarge(_ message: String, index: Int?, limit: String) -> Self {
+        var error = Self(code: .tooLarge, message: message)
+        error.index = index
+        error.field = limit
+        return error
+    }
+
+    /// The same error with the store's path.
+    package func at(_ path: String) -> Self {
+        var error = self
+        error.path = error.path ?? path
+        return error
+    }
+}
+
+/// Reads bytes of the format, and maps the error with `what` they are.
+package func format<Result>(
+    _ what: @autoclosure () -> String,
+    _ body: () throws(FormatError) -> Result
+) throws(HoldfastError) -> Result {
+    do throws(FormatError) {
+        return try body()
+    } catch {
+        throw HoldfastError(error, in: what())
+    }
+}

@@ -1,0 +1,392 @@
+private import Dispatch
+private import Glibc
+internal import LMDB
+private import Logging
+internal import Platform
+package import RegionFailover
+package import ReplayFormat
+internal import Synchronization
+internal import Zstd
+
+/// Durable replay queues, one for each region, in one LMDB environment.
+///
+/// Every change goes through one writer thread and is one LMDB transaction; reads run beside it.
+package final class ReplayStore: Sendable {
+    /// The store's directory.
+    package let path: String
+    /// The store's identity.
+    package let storeID: StoreID
+    package let options: StoreOptions
+    let writer: StoreWriter
+    let codec = FrameCodec()
+    private let processID = System.processID
+    private let opened: Mutex<Opened?>
+    let replayers = Mutex<[RegionID: UInt64]>([:])
+    private let readers = DispatchQueue(label: "holdfast.read", attributes: .concurrent)
+
+    /// What reads need, until the store is closed.
+    struct Opened: Sendable {
+        var environment: Environment
+        var catalog: StoreCatalog
+        var directory: StoreDirectory
+    }
+
+    private init(_ path: String, _ options: StoreOptions, _ writer: StoreWriter, _ opened: Opened) {
+        self.path = path
+        self.options = options
+        self.writer = writer
+        self.storeID = opened.catalog.store
+        self.opened = Mutex(opened)
+    }
+
+    deinit { writer.abandon() }
+
+    // MARK: Opening
+
+    /// What to do where there is no store yet.
+    package enum Opening: Sendable {
+        case existing
+        /// Makes a store: an empty one of that identity, which `prepare` then fills.
+        case new(StoreID, created: Timestamp)
+    }
+
+    /// Opens the store in the directory at `path`, or makes one there.
+    ///
+    /// - Parameters:
+    ///   - prepare: Runs in a first transaction of its own, on the writer thread, and gives what takes part in every
+    ///     later one.
+    package static func open<Value: Sendable>(
+        _ path: String,
+        _ opening: Opening,
+        options: StoreOptions,
+        prepare: @escaping @Sendable (inout StoreTransaction) throws(HoldfastError) -> (Value, StoreHooks)
+    ) async throws(HoldfastError) -> (ReplayStore, Value) {
+        let result = await withCheckedContinuation {
+            (waiting: CheckedContinuation<Result<(ReplayStore, Value), HoldfastError>, Never>) in
+            do throws(SystemError) {
+                try startThread(name: "holdfast-writer") {
+                    runWriter(path, opening, options, prepare) { waiting.resume(returning: $0) }
+                }
+            } catch {
+                waiting.resume(returning: .failure(HoldfastError(error)))
+            }
+        }
+        return try result.get()
+    }
+
+    /// The writer thread from its first step to its last.
+    private static func runWriter<Value: Sendable>(
+        _ path: String,
+        _ opening: Opening,
+        _ options: StoreOptions,
+        _ prepare: @Sendable (inout StoreTransaction) throws(HoldfastError) -> (Value, StoreHooks),
+        _ opened: (Result<(ReplayStore, Value), HoldfastError>) -> Void
+    ) {
+        let writer = StoreWriter()
+        do throws(HoldfastError) {
+            try serve(writer, path, opening, options, prepare, opened)
+        } catch {
+            opened(.failure(error.at(path)))
+        }
+        // Only now has this thread let go of the environment and the lock: who opens again finds them free.
+        writer.end()
+    }
+
+    /// Opens, says so, and runs transactions until the store is closed. Throws when it could not be opened.
+    private static func serve<Value: Sendable>(
+        _ writer: StoreWriter,
+        _ path: String,
+        _ opening: Opening,
+        _ options: StoreOptions,
+        _ prepare: @Sendable (inout StoreTransaction) throws(HoldfastError) -> (Value, StoreHooks),
+        _ opened: (Result<(ReplayStore, Value), HoldfastError>) -> Void
+    ) throws(HoldfastError) {
+        let core: StoreCore
+        var hooks: StoreHooks
+        do {
+            let (prepared, directory) = try prepareCore(path, opening, options)
+            core = prepared
+            let (value, taking) = try runFirst(core, prepare)
+            hooks = taking
+            if case .new = opening { try syncNames(path) }
+            let store = ReplayStore(
+                path,
+                options,
+                writer,
+                Opened(environment: core.environment, catalog: core.catalog, directory: directory)
+            )
+            hooks.publish = { [weak store] catalog in store?.opened.withLock { $0?.catalog = catalog } }
+            hooks.ended(core, committed: true)
+            opened(.success((store, value)))
+        }
+        writer.run(core, hooks)
+        core.releaseSpace()
+    }
+
+    private static func prepareCore(
+        _ path: String,
+        _ opening: Opening,
+        _ options: StoreOptions
+    ) throws(HoldfastError) -> (StoreCore, StoreDirectory) {
+        let data = path + "/" + DataFile.name
+        switch opening {
+        case .existing:
+            guard FileSystem.exists(data) else {
+                throw HoldfastError(code: .notFound, message: "There is no store at '\(path)'.")
+            }
+        case .new:
+            if !FileSystem.exists(path) { try system { () throws(SystemError) in try FileSystem.makeDirectory(path) } }
+        }
+        let directory = try StoreDirectory.hold(path) { options.logger.notice("\($0)") }
+        if case .new = opening { try checkVacant(path) }
+        let environment = try directory.openEnvironment()
+        let file = try system { () throws(SystemError) in try File(data, O_RDWR) }
+        var superblock = Superblock(store: StoreID(high: 0, low: 0), created: Timestamp(milliseconds: 0))
+        if case .new(let identity, let created) = opening { superblock = Superblock(store: identity, created: created) }
+        let core = try StoreCore(environment: environment, dataFile: file, options: options, superblock: superblock)
+        if case .existing = opening {
+            try core.load()
+            guard !core.superblock.isIncomplete else {
+                throw HoldfastError(
+                    code: .incomplete,
+                    message: "A load into this store did not end, so it is not whole. Load again into a new directory."
+                )
+            }
+            guard core.superblock.mode == .local else {
+                throw HoldfastError(
+                    code: .replicatedStore,
+                    message: "The store is a replica's: only its log may change it. Send the change through the log."
+                )
+            }
+        }
+        return (core, directory)
+    }
+
+    /// Refuses a directory in which there is something, unless it is a store whose making was interrupted.
+    private static func checkVacant(_ path: String) throws(HoldfastError) {
+        let own: Set<String> = ["LOCK", DataFile.name, "lock.mdb"]
+        let names = try system { () throws(SystemError) in try FileSystem.names(in: path) }
+        let isForeign = names.contains { !own.contains($0) }
+        var isInterrupted = true
+        if FileSystem.exists(path + "/" + DataFile.name) {
+            do throws(HoldfastError) {
+                _ = try StoreReader.open(path, beside: false)
+                isInterrupted = false
+            } catch {
+                // A file that LMDB had not written yet, or one without a superblock.
+                let size = try system { () throws(SystemError) in try File(path + "/" + DataFile.name, O_RDONLY).size() }
+                isInterrupted = error.code == .notFound || size == 0
+            }
+        }
+        guard !isForeign, isInterrupted else {
+            throw HoldfastError(
+                code: .alreadyExists,
+                message: isInterrupted
+                    ? "The directory '\(path)' is not empty. Choose a new one."
+                    : "There is a store at '\(path)' already. Look at it with 'holdfast info \(path)'."
+            )
+        }
+    }
+
+    private static func runFirst<Value>(
+        _ core: StoreCore,
+        _ prepare: (inout StoreTransaction) throws(HoldfastError) -> Value
+    ) throws(HoldfastError) -> Value {
+        var transaction = try StoreTransaction(core)
+        if core.databases[.superblock] == nil { try transaction.makeTables() }
+        let value = try prepare(&transaction)
+        if let failure = core.failure { throw failure }
+        guard core.changes > 0 else { return value }
+        try transaction.finish()
+        do throws(LMDBError) {
+            _ = try transaction.commit()
+        } catch {
+            throw HoldfastError(error)
+        }
+        return value
+    }
+
+    /// Makes the names of a new store durable: the files' in the directory, and the directory's in its parent.
+    private static func syncNames(_ path: String) throws(HoldfastError) {
+        try system { () throws(SystemError) in try FileSystem.syncDirectory(path) }
+        try system { () throws(SystemError) in try FileSystem.syncDirectory(path + "/..") }
+    }
+
+    /// Ends all work and gives the directory free. Work that was left before is done and synced first.
+    ///
+    /// Calling it again does nothing.
+    package func close() async {
+        await writer.close()
+        opened.withLock { opened in
+            opened?.directory.closeEnvironment()
+            opened = nil
+        }
+    }
+
+    // MARK: Changing
+
+    /// Refuses a `fork` of the process that opened the store.
+    func checkProcess() throws(HoldfastError) {
+        guard processID == System.processID else {
+            throw HoldfastError(
+                code: .forkedChild,
+                message: "The store was opened by process \(processID); this is \(System.processID), a fork of it. Open "
+                    + "stores after forking, in one process only."
+            ).at(path)
+        }
+    }
+
+    /// Queues `writes` for each of `regions`, for all or for none of them.
+    ///
+    /// - Returns: A receipt for each region, in the order given, once everything is on the disk.
+    package func append(
+        _ writes: [OutstandingWrite],
+        to regions: [RegionID],
+        ifEpoch: UInt64?,
+        at now: Timestamp
+    ) async throws(HoldfastError) -> [AppendReceipt] {
+        try checkProcess()
+        let call = try AppendCall(
+            writes,
+            to: regions,
+            ifEpoch: ifEpoch,
+            enqueuedAt: now,
+            codec: codec,
+            level: options.compressionLevel
+        )
+        let ticket = Mutex<UInt64?>(nil)
+        let result = await withTaskCancellationHandler {
+            await withCheckedContinuation {
+                (waiting: CheckedContinuation<Result<[AppendReceipt], HoldfastError>, Never>) in
+                let error = writer.submit { staged in
+                    let number = staged.nextTicket
+                    staged.nextTicket += 1
+                    staged.appends.append(StoreWriter.Append(ticket: number, call: call, waiting: waiting))
+                    ticket.withLock { $0 = number }
+                }
+                if let error { waiting.resume(returning: .failure(error)) }
+                // Cancelled before it was left: the handler has found nothing to take back.
+                if Task.isCancelled { cancel(ticket.withLock { $0 }) }
+            }
+        } onCancel: {
+            cancel(ticket.withLock { $0 })
+        }
+        do throws(HoldfastError) {
+            return try result.get()
+        } catch {
+            throw error.at(path)
+        }
+    }
+
+    private func cancel(_ ticket: UInt64?) {
+        guard let ticket, let append = writer.cancel(ticket) else { return }
+        append.waiting.resume(
+            returning: .failure(
+                HoldfastError(code: .cancelled, message: "The task was cancelled before anything of the call was queued.")
+            )
+        )
+    }
+
+    /// Runs `body` in a transaction, before the appends that wait.
+    ///
+    /// - Returns: What `body` gave, once it is on the disk.
+    package func transact<Value: Sendable>(
+        _ body: @escaping @Sendable (inout StoreTransaction) throws(HoldfastError) -> Value
+    ) async throws(HoldfastError) -> Value {
+        try checkProcess()
+        let outcome = Mutex<Result<Value, HoldfastError>?>(nil)
+        let failure = await withCheckedContinuation { (waiting: CheckedContinuation<HoldfastError?, Never>) in
+            let control = StoreWriter.Control(
+                run: { transaction in
+                    let before = transaction.core.changes
+                    do throws(HoldfastError) {
+                        let value = try body(&transaction)
+                        outcome.withLock { $0 = .success(value) }
+                        return nil
+                    } catch {
+                        // What throws after a change must not leave half of it: the whole transaction goes.
+                        if transaction.core.changes != before { transaction.core.failure = transaction.core.failure ?? error }
+                        return error
+                    }
+                },
+                end: { waiting.resume(returning: $0) }
+            )
+            if let error = writer.submit({ $0.controls.append(control) }) { waiting.resume(returning: error) }
+        }
+        if let failure { throw failure.at(path) }
+        guard case .success(let value) = outcome.withLock({ $0 }) else {
+            preconditionFailure("a transaction without a refusal has a value")
+        }
+        return value
+    }
+
+    // MARK: Reading
+
+    /// Reads the store as of the last commit, off the caller's executor.
+    package func read<Value: Sendable>(
+        _ body: @escaping @Sendable (borrowing StoreView) throws(HoldfastError) -> Value
+    ) async throws(HoldfastError) -> Value {
+        try checkProcess()
+        let result = await withCheckedContinuation { (waiting: CheckedContinuation<Result<Value, HoldfastError>, Never>) in
+            readers.async { waiting.resume(returning: self.readNow(body)) }
+        }
+        do throws(HoldfastError) {
+            return try result.get()
+        } catch {
+            throw error.at(path)
+        }
+    }
+
+    private func readNow<Value>(
+        _ body: (borrowing StoreView) throws(HoldfastError) -> Value
+    ) -> Result<Value, HoldfastError> {
+        guard let opened = opened.withLock({ $0 }) else { return .failure(StoreWriter.closed) }
+        do throws(HoldfastError) {
+            let lmdb = try Self.beginRead(opened.environment)
+            return .success(try body(try StoreView.open(lmdb, with: opened.catalog)))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    /// Begins a read; where every slot is taken, first frees those of processes that have gone.
+    static func beginRead(_ environment: Environment) throws(HoldfastError) -> Transaction {
+        do throws(LMDBError) {
+            do throws(LMDBError) {
+                return try environment.beginRead()
+            } catch {
+                guard error.isReadersFull else { throw error }
+                try environment.clearStaleReaders()
+                return try environment.beginRead()
+            }
+        } catch {
+            throw HoldfastError(error)
+        }
+    }
+
+    /// The numbers of every queue, in the order of the regions' bytes.
+    package func statistics() async throws(HoldfastError) -> [QueueStatistics] {
+        try await read { (view) throws(HoldfastError) in
+            try view.regionRows().map { QueueStatistics($0.0, $0.1) }
+        }
+    }
+}
+
+extension StoreTransaction {
+    /// Makes the tables of a new store and its superblock.
+    fileprivate mutating func makeTables() throws(HoldfastError) {
+        for table in [Table.superblock, .regions, .controller, .history, .lost, .dictionaries, .raft] {
+            _ = try database(table)
+        }
+        core.superblockChanged = true
+        core.changes += 1
+    }
+}
+
+extension StoreCore {
+    /// Gives back the disk space that was reserved beyond the file's end.
+    fileprivate func releaseSpace() {
+        guard let size = try? dataFile.size() else { return }
+        try? dataFile.truncate(to: size)
+    }
+}

@@ -1,0 +1,103 @@
+internal import LMDB
+internal import Platform
+internal import RegionFailover
+package import ReplayFormat
+internal import Zstd
+
+/// What the writer thread knows of the store: the rows that every transaction needs, as of the last commit and with the
+/// changes of the transaction that runs.
+///
+/// It belongs to the writer thread. After an abort it is read again from the disk: there is one truth, and no undo.
+package final class StoreCore {
+    let environment: Environment
+    let dataFile: File
+    let options: StoreOptions
+    let codec: FrameCodec
+    var superblock: Superblock
+    var rows: [RegionID: RegionRow] = [:]
+    var seen: [RegionID: [RegionID: SeenRanges]] = [:]
+    var databases: [Table: Database] = [:]
+    /// The fencing number, which the controller keeps here so that an append can be refused by it.
+    package var epoch: UInt64 = 0
+    /// How many events are kept.
+    package var historyCapacity = 0
+    var nextEvent: UInt64 = 1
+    var historyCount: UInt64 = 0
+    /// Disk space is reserved for the file's bytes below this one.
+    var reservedEnd: Int64 = 0
+    let pageSize: Int
+
+    // Of the transaction that runs:
+    var singles: [RegionID: [FrameContent.Entry]] = [:]
+    var singlesBytes: [RegionID: Int] = [:]
+    var changedRows: Set<RegionID> = []
+    var superblockChanged = false
+    var eventsChanged = false
+    /// How many changes there are to commit.
+    var changes = 0
+    /// Set when LMDB failed: the whole transaction is aborted then, not only the call that met it.
+    var failure: HoldfastError?
+    /// What happened to queues, for the metrics once it is durable.
+    var tally = StoreMetrics.Tally()
+
+    init(
+        environment: Environment,
+        dataFile: File,
+        options: StoreOptions,
+        superblock: Superblock
+    ) throws(HoldfastError) {
+        self.environment = environment
+        self.dataFile = dataFile
+        self.options = options
+        self.codec = FrameCodec()
+        self.superblock = superblock
+        self.pageSize = try engine { () throws(LMDBError) in try environment.pageSize() }
+    }
+
+    /// Forgets what a transaction that is not committed has changed, and reads everything again.
+    func reload() throws(HoldfastError) {
+        beginTransaction()
+        rows = [:]
+        seen = [:]
+        databases = [:]
+        try load()
+    }
+
+    func beginTransaction() {
+        singles = [:]
+        singlesBytes = [:]
+        changedRows = []
+        superblockChanged = false
+        eventsChanged = false
+        changes = 0
+        failure = nil
+        tally = StoreMetrics.Tally()
+    }
+
+    /// Reads the superblock and the rows of the regions, and opens every database of the store.
+    ///
+    /// The databases are opened in a write transaction that commits, which changes nothing on the disk: a handle opened
+    /// in any other is gone when that ends.
+    func load() throws(HoldfastError) {
+        let lmdb = try engine { () throws(LMDBError) in try environment.beginWrite() }
+        let view = try StoreView.open(lmdb, with: nil)
+        superblock = view.superblock
+        for (region, row) in try view.regionRows() { rows[region] = row }
+        (nextEvent, historyCount) = try view.historyState()
+        let epoch = try view.controllerRow(Key.controller(ControllerRows.Name.epoch.rawValue))
+        self.epoch = try epoch.map { fields throws(HoldfastError) in
+            try format("The epoch") { () throws(FormatError) in try ControllerRows.number(decoding: fields.span) }
+        } ?? 0
+        databases = view.databases
+        try view.endKeepingHandles()
+    }
+
+    /// The names that other threads may read.
+    var catalog: StoreCatalog { StoreCatalog(databases: databases, store: superblock.store) }
+}
+
+/// The open databases of a store, for read transactions of other threads.
+package struct StoreCatalog: Sendable {
+    var databases: [Table: Database]
+    package var store: StoreID
+}

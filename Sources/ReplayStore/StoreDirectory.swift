@@ -1,0 +1,104 @@
+private import Glibc
+internal import LMDB
+internal import Platform
+private import Synchronization
+
+/// A store's directory, held: nobody else in this process or in another one can open it until this goes.
+final class StoreDirectory: Sendable {
+    let path: String
+    private let identity: FileIdentity
+    // Both are released in `deinit`, the environment first: the lock must outlive every write.
+    private let held: Mutex<Held>
+
+    private struct Held: Sendable {
+        var environment: Environment?
+        var lock: DirectoryLock?
+    }
+
+    /// Directories that this process has open, by identity: the path alone can lie.
+    private static let open = Mutex<Set<FileIdentity>>([])
+
+    private init(path: String, identity: FileIdentity, lock: DirectoryLock) {
+        self.path = path
+        self.identity = identity
+        held = Mutex(Held(environment: nil, lock: lock))
+    }
+
+    deinit {
+        held.withLock { held in
+            held.environment = nil
+            held.lock = nil
+        }
+        _ = Self.open.withLock { $0.remove(identity) }
+    }
+
+    /// Takes the directory, and refuses the file systems where a lock or a map cannot be trusted.
+    ///
+    /// - Parameter warn: Called with what is doubtful but not refused.
+    static func hold(_ path: String, warn: (String) -> Void) throws(HoldfastError) -> StoreDirectory {
+        switch try system({ () throws(SystemError) in try FileSystem.kind(at: path) }) {
+        case .local: break
+        case .overlay(let name):
+            warn("The store is on \(name): keep it on a volume of its own, so that it outlives the container.")
+        case .network(let name):
+            throw HoldfastError(
+                code: .networkFileSystem,
+                message: "The directory is on a network file system (\(name)), where locks and mapped memory do not "
+                    + "mean what a store needs. Put it on a local disk."
+            ).at(path)
+        }
+        let identity = try system { () throws(SystemError) in try FileSystem.identity(of: path) }
+        guard open.withLock({ $0.insert(identity).inserted }) else {
+            throw HoldfastError(
+                code: .alreadyOpen,
+                message: "This process has the store open already. Use that controller, or close it first."
+            ).at(path)
+        }
+        do throws(HoldfastError) {
+            switch try system({ () throws(SystemError) in try DirectoryLock.attempt(path) }) {
+            case .held(let lock): return StoreDirectory(path: path, identity: identity, lock: lock)
+            case .busy(let lastWriter):
+                throw HoldfastError(
+                    code: .inUse,
+                    message: "Another process has the store: its LOCK was last written by \(lastWriter). Stop that "
+                        + "one first, or read with it running: info, queues, records, dump."
+                )
+            }
+        } catch {
+            _ = open.withLock { $0.remove(identity) }
+            throw error.at(path)
+        }
+    }
+
+    /// Opens LMDB's environment in the directory, after a look at the file.
+    func openEnvironment() throws(HoldfastError) -> Environment {
+        let data = path + "/" + DataFile.name
+        if FileSystem.exists(data) {
+            let size = try system { () throws(SystemError) in try File(data, O_RDONLY).size() }
+            if size > 0 { try DataFile.inspect(data) }
+        }
+        try removeLeftovers()
+        let environment = try engine { () throws(LMDBError) in
+            try Environment(
+                path: path,
+                access: .readWrite,
+                mapSizeBytes: StoreLimits.mapSizeBytes,
+                databasesMax: StoreLimits.databasesMax,
+                readersMax: StoreLimits.readersMax
+            )
+        }
+        _ = try engine { () throws(LMDBError) in try environment.clearStaleReaders() }
+        held.withLock { $0.environment = environment }
+        return environment
+    }
+
+    /// Gives the environment up: it closes when the last read has ended.
+    func closeEnvironment() { held.withLock { $0.environment = nil } }
+
+    /// Removes what a compaction left that was killed before its last step.
+    private func removeLeftovers() throws(HoldfastError) {
+        for name in [DataFile.compactName, DataFile.compactName + "-lock"] where FileSystem.exists(path + "/" + name) {
+            try system { () throws(SystemError) in try FileSystem.remove(path + "/" + name) }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+private import Glibc
+internal import LMDB
+internal import Platform
+package import Zstd
+
+/// A store opened for reading only, by a process that need not be the one that writes it.
+package final class StoreReader {
+    package let path: String
+    /// Decompresses blocks.
+    package let codec = FrameCodec()
+    private let environment: Environment
+    /// Held where the reader cannot enter itself in `lock.mdb`, so that no writer begins beside it.
+    private let lock: DirectoryLock?
+
+    private init(path: String, _ opened: (Environment, DirectoryLock?)) {
+        self.path = path
+        (self.environment, self.lock) = opened
+    }
+
+    /// Opens the store at `path`.
+    ///
+    /// - Parameter beside: Whether another process may be writing. Without it `lock.mdb` is left alone.
+    package static func open(_ path: String, beside: Bool = true) throws(HoldfastError) -> StoreReader {
+        let data = path + "/" + DataFile.name
+        guard FileSystem.exists(data) else {
+            throw HoldfastError(code: .notFound, message: "There is no store at '\(path)'.").at(path)
+        }
+        do throws(HoldfastError) {
+            try DataFile.inspect(data)
+            let reader = StoreReader(path: path, try openEnvironment(path, beside ? .readOnly : .readOnlyUnlocked))
+            try reader.look { (_) throws(HoldfastError) in }
+            return reader
+        } catch {
+            throw error.at(path)
+        }
+    }
+
+    private static func openEnvironment(
+        _ path: String,
+        _ access: Environment.Access
+    ) throws(HoldfastError) -> (Environment, DirectoryLock?) {
+        do throws(LMDBError) {
+            let environment = try Environment(
+                path: path,
+                access: access,
+                mapSizeBytes: StoreLimits.mapSizeBytes,
+                databasesMax: StoreLimits.databasesMax,
+                readersMax: StoreLimits.readersMax
+            )
+            return (environment, nil)
+        } catch {
+            guard case .readOnly = access, error.status == EACCES || error.status == EROFS else {
+                throw HoldfastError(error)
+            }
+            // Who may only read cannot enter himself in lock.mdb. Reading is safe all the same while nobody writes.
+            switch try system({ () throws(SystemError) in try DirectoryLock.attemptShared(path) }) {
+            case .held(let lock): return (try openEnvironment(path, .readOnlyUnlocked).0, lock)
+            case .busy(let lastWriter):
+                throw HoldfastError(
+                    code: .inUse,
+                    message: "A process is writing to the store (its LOCK was last written by \(lastWriter)), and you may "
+                        + "not write to 'lock.mdb', where readers enter themselves. Read as the store's owner, or stop "
+                        + "the writer."
+                )
+            }
+        }
+    }
+
+    /// Looks at the store as of the last commit.
+    package func look<Value>(
+        _ body: (borrowing StoreView) throws(HoldfastError) -> Value
+    ) throws(HoldfastError) -> Value {
+        do throws(HoldfastError) {
+            let lmdb = try ReplayStore.beginRead(environment)
+            return try body(try StoreView.open(lmdb, with: nil))
+        } catch {
+            throw error.at(path)
+        }
+    }
+
+    /// The size of the data file in bytes.
+    package func fileSize() throws(HoldfastError) -> Int64 {
+        try system { () throws(SystemError) in try File(path + "/" + DataFile.name, O_RDONLY).size() }
+    }
+}

@@ -1,0 +1,230 @@
+internal import LMDB
+package import RegionFailover
+package import ReplayFormat
+
+/// The write transaction, on the writer thread: what every change of the store is made of.
+///
+/// A method that refuses its caller has changed nothing. One that fails because LMDB failed says so in `core.failure`,
+/// and the whole transaction is aborted.
+package struct StoreTransaction: ~Copyable {
+    var lmdb: Transaction
+    package let core: StoreCore
+
+    init(_ core: StoreCore) throws(HoldfastError) {
+        self.core = core
+        core.beginTransaction()
+        lmdb = try engine { () throws(LMDBError) in try core.environment.beginWrite() }
+    }
+
+    /// Notes that LMDB failed, so that the transaction is aborted.
+    func failed(_ error: LMDBError) -> HoldfastError {
+        let mapped = HoldfastError(error)
+        core.failure = core.failure ?? mapped
+        return mapped
+    }
+
+    /// The database of a table, made when it is not there.
+    func database(_ table: Table) throws(HoldfastError) -> Database {
+        if let database = core.databases[table] { return database }
+        do throws(LMDBError) {
+            guard let database = try lmdb.database(table.name, create: true) else {
+                preconditionFailure("mdb_dbi_open with MDB_CREATE gave no database")
+            }
+            core.databases[table] = database
+            return database
+        } catch {
+            throw failed(error)
+        }
+    }
+
+    /// Stores a row: its fields and their checksum.
+    package mutating func put(_ fields: [UInt8], key: [UInt8], in table: Table) throws(HoldfastError) {
+        try putRaw(Row.seal(fields, key: key, in: table), key: key, in: table)
+    }
+
+    /// Stores a value as it is.
+    mutating func putRaw(_ value: [UInt8], key: [UInt8], in table: Table, append: Bool = false) throws(HoldfastError) {
+        let database = try database(table)
+        core.changes += 1
+        do throws(LMDBError) {
+            try lmdb.put(key, value.span, in: database, append: append)
+        } catch {
+            throw failed(error)
+        }
+    }
+
+    /// Removes a pair.
+    package mutating func delete(_ key: [UInt8], in table: Table) throws(HoldfastError) {
+        let database = try database(table)
+        core.changes += 1
+        do throws(LMDBError) {
+            try lmdb.delete(key, in: database)
+        } catch {
+            throw failed(error)
+        }
+    }
+
+    /// The fields of a row, checked; nil when there is none.
+    package func row(_ key: [UInt8], in table: Table) throws(HoldfastError) -> [UInt8]? {
+        guard let database = core.databases[table] else { return nil }
+        let value: [UInt8]?
+        do throws(LMDBError) {
+            value = try lmdb.value(of: key, in: database)
+        } catch {
+            throw failed(error)
+        }
+        guard let value else { return nil }
+        return try format("A row of '\(table.name)'") { () throws(FormatError) in
+            try Row.open(value.span, key: key, in: table)
+        }
+    }
+
+    /// Calls `body` with each pair from `start` on, until it returns false.
+    func scan(
+        _ table: Table,
+        from start: [UInt8] = [],
+        _ body: (_ key: [UInt8], _ value: Span<UInt8>) throws(HoldfastError) -> Bool
+    ) throws(HoldfastError) {
+        guard let database = core.databases[table] else { return }
+        try StoreView.scan(lmdb, database, from: start, body)
+    }
+
+    /// The fields of every row of the table `controller`, by key, checked.
+    package func controllerRows() throws(HoldfastError) -> [[UInt8]: [UInt8]] {
+        guard let database = core.databases[.controller] else { return [:] }
+        return try StoreView.rows(of: .controller, lmdb, database)
+    }
+
+    // MARK: Regions
+
+    /// The regions of the store, in byte order.
+    package var regions: [RegionID] { core.rows.keys.sorted() }
+
+    /// A region's row, with the changes of this transaction.
+    package func regionRow(_ region: RegionID) throws(HoldfastError) -> RegionRow {
+        guard let row = core.rows[region] else { throw .unknownRegion(region) }
+        return row
+    }
+
+    /// Replaces a region's row; it is written once, when the transaction ends.
+    package mutating func setRegionRow(_ region: RegionID, _ row: RegionRow) {
+        core.rows[region] = row
+        core.changedRows.insert(region)
+        core.changes += 1
+    }
+
+    /// What the failover machine needs to know of each queue, at `now`.
+    package mutating func summaries(now: Timestamp) throws(HoldfastError) -> [RegionID: QueueSummary] {
+        try storeAllSingles()
+        return core.rows.mapValues { row in
+            QueueSummary(
+                entries: row.entries,
+                bytes: row.rawBytes,
+                oldestMilliseconds: row.entries > 0 ? max(0, now.milliseconds(since: row.oldestEnqueuedAt)) : 0,
+                dead: row.counters.dead,
+                needsResync: row.needsResync,
+                isPaused: row.isPaused
+            )
+        }
+    }
+
+    /// Adds a queue for a region that has none.
+    package mutating func addRegion(_ region: RegionID, limits: QueueLimits) throws(HoldfastError) {
+        precondition(core.rows[region] == nil, "region '\(region)' has a queue already")
+        let number = core.superblock.nextQueue
+        guard number < .max else { throw HoldfastError(code: .full, message: "Every queue number has been used.") }
+        core.superblock.nextQueue = number + 1
+        core.superblockChanged = true
+        var row = RegionRow(number: number)
+        row.limits = limits
+        setRegionRow(region, row)
+        _ = try database(.queue(number))
+        _ = try database(.seen(number))
+    }
+
+    /// Removes a region's queue; entries that it still holds go to the `lost` ledger.
+    package mutating func removeRegion(_ region: RegionID, now: Timestamp) throws(HoldfastError) {
+        try storeSingles(region)
+        let row = try regionRow(region)
+        if row.entries > 0 {
+            let lost = LostRow(
+                reason: .removed,
+                at: now,
+                entries: row.entries,
+                rawBytes: row.rawBytes,
+                anchor: row.chain
+            )
+            let key = Key.lost(region, queue: row.number, first: row.headPosition, last: row.nextPosition - 1)
+            try put(lost.encoded(), key: key, in: .lost)
+        }
+        for table in [Table.queue(row.number), .seen(row.number), .dead(row.number)] {
+            guard let database = core.databases[table] else { continue }
+            // Emptied, not deleted: LMDB would close the handle that readers may be using.
+            do throws(LMDBError) {
+                try lmdb.empty(database)
+            } catch {
+                throw failed(error)
+            }
+        }
+        try delete(Key.region(region), in: .regions)
+        core.rows[region] = nil
+        core.changedRows.remove(region)
+        core.seen[region] = nil
+    }
+
+    // MARK: History
+
+    /// Adds events to the history, which forgets the oldest beyond its capacity.
+    package mutating func record(_ events: [FailoverEvent]) throws(HoldfastError) {
+        guard !events.isEmpty else { return }
+        core.changes += 1
+        core.eventsChanged = true
+        for event in events {
+            let key = Key.number(core.nextEvent)
+            core.nextEvent &+= 1
+            guard core.historyCapacity > 0 else { continue }
+            try put(EventRow.encoded(event), key: key, in: .history)
+            core.historyCount += 1
+        }
+        try trimHistory()
+    }
+
+    /// Forgets the oldest events beyond the capacity.
+    package mutating func trimHistory() throws(HoldfastError) {
+        while core.historyCount > UInt64(core.historyCapacity) {
+            try delete(Key.number(core.nextEvent &- core.historyCount), in: .history)
+            core.historyCount -= 1
+        }
+    }
+
+    /// Makes the transaction one that commits, for the sake of what takes part in it.
+    package mutating func touch() { core.changes += 1 }
+
+    // MARK: End
+
+    /// Writes the rows that changed; what is left is the commit.
+    mutating func finish() throws(HoldfastError) {
+        try storeAllSingles()
+        for region in core.changedRows.sorted() {
+            guard let row = core.rows[region] else { continue }
+            try put(row.encoded(), key: Key.region(region), in: .regions)
+        }
+        try storeSeen()
+        if core.superblockChanged {
+            for (name, fields) in core.superblock.encoded() {
+                try put(fields, key: Key.text(name.rawValue), in: .superblock)
+            }
+        }
+        if core.eventsChanged {
+            let key = Key.controller(ControllerRows.Name.events.rawValue)
+            try put(ControllerRows.number(core.nextEvent), key: key, in: .controller)
+        }
+    }
+
+    /// Commits; on return everything is on the disk. Gives the transaction's number.
+    consuming func commit() throws(LMDBError) -> UInt64 {
+        let number = lmdb.number
+        try lmdb.commit()
+        return number
+    }
+}

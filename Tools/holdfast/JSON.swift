@@ -1,0 +1,176 @@
+import FoundationEssentials
+
+/// A JSON value whose members keep their order, so that the same thing is always printed the same way.
+enum JSON: Sendable, Equatable {
+    case null
+    case bool(Bool)
+    case integer(Int64)
+    case unsigned(UInt64)
+    case double(Double)
+    case string(String)
+    case array([JSON])
+    case object([(String, JSON)])
+
+    static func == (lhs: JSON, rhs: JSON) -> Bool { lhs.line == rhs.line }
+
+    /// The value on one line, without spaces.
+    var line: String {
+        var text: [UInt8] = []
+        write(into: &text)
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// Adds the value's text to `text`.
+    func write(into text: inout [UInt8]) {
+        switch self {
+        case .null: text.append(contentsOf: "null".utf8)
+        case .bool(let value): text.append(contentsOf: (value ? "true" : "false").utf8)
+        case .integer(let value): text.append(contentsOf: String(value).utf8)
+        case .unsigned(let value): text.append(contentsOf: String(value).utf8)
+        case .double(let value): text.append(contentsOf: String(value).utf8)
+        case .string(let value): Self.write(value, into: &text)
+        case .array(let values):
+            text.append(UInt8(ascii: "["))
+            for (index, value) in values.enumerated() {
+                if index > 0 { text.append(UInt8(ascii: ",")) }
+                value.write(into: &text)
+            }
+            text.append(UInt8(ascii: "]"))
+        case .object(let members):
+            text.append(UInt8(ascii: "{"))
+            for (index, member) in members.enumerated() {
+                if index > 0 { text.append(UInt8(ascii: ",")) }
+                Self.write(member.0, into: &text)
+                text.append(UInt8(ascii: ":"))
+                member.1.write(into: &text)
+            }
+            text.append(UInt8(ascii: "}"))
+        }
+    }
+
+    private static let digits = Array("0123456789abcdef".utf8)
+
+    private static func write(_ string: String, into text: inout [UInt8]) {
+        text.append(UInt8(ascii: "\""))
+        for byte in string.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""): text.append(contentsOf: #"\""#.utf8)
+            case UInt8(ascii: "\\"): text.append(contentsOf: #"\\"#.utf8)
+            case UInt8(ascii: "\n"): text.append(contentsOf: #"\n"#.utf8)
+            case UInt8(ascii: "\r"): text.append(contentsOf: #"\r"#.utf8)
+            case UInt8(ascii: "\t"): text.append(contentsOf: #"\t"#.utf8)
+            case 0..<0x20, 0x7F:
+                text.append(contentsOf: #"\u00"#.utf8)
+                text.append(digits[Int(byte >> 4)])
+                text.append(digits[Int(byte & 15)])
+            default: text.append(byte)
+            }
+        }
+        text.append(UInt8(ascii: "\""))
+    }
+}
+
+/// Text that is no JSON, or not the JSON that was expected.
+struct JSONError: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) { self.description = description }
+}
+
+extension JSON {
+    /// Reads one JSON value. The members of an object lose their order: they are sorted by name.
+    init(parsing text: [UInt8]) throws(JSONError) {
+        do {
+            self = try JSONDecoder().decode(Parsed.self, from: Data(text)).value
+        } catch let error as DecodingError {
+            throw JSONError(Self.reason(error))
+        } catch {
+            throw JSONError("it is no JSON")
+        }
+    }
+
+    private static func reason(_ error: DecodingError) -> String {
+        let context: DecodingError.Context
+        switch error {
+        case .typeMismatch(_, let found), .valueNotFound(_, let found), .keyNotFound(_, let found): context = found
+        case .dataCorrupted(let found): context = found
+        @unknown default: return "it is no JSON"
+        }
+        // The parser's own words name the place, and never repeat the text, which may be a secret.
+        let detail = (context.underlyingError.map { "\($0)" } ?? context.debugDescription)
+        return "it is no JSON: \(detail.prefix(200))"
+    }
+
+    /// The members of an object; nil for anything else.
+    var members: [String: JSON]? {
+        guard case .object(let members) = self else { return nil }
+        return Dictionary(members, uniquingKeysWith: { _, last in last })
+    }
+
+    /// A number from 0 on, also when it is written as a string.
+    var unsignedValue: UInt64? {
+        switch self {
+        case .unsigned(let value): value
+        case .integer(let value): UInt64(exactly: value)
+        case .string(let text): text.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 } ? UInt64(text) : nil
+        default: nil
+        }
+    }
+
+    /// A whole number, also when it is written as a string.
+    var signedValue: Int64? {
+        switch self {
+        case .unsigned(let value): Int64(exactly: value)
+        case .integer(let value): value
+        case .string(let text):
+            text.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 || $0 == UInt8(ascii: "-") } ? Int64(text) : nil
+        default: nil
+        }
+    }
+
+    /// A text; nil for anything else.
+    var stringValue: String? { if case .string(let text) = self { text } else { nil } }
+
+    /// Truth; nil for anything else.
+    var boolValue: Bool? { if case .bool(let value) = self { value } else { nil } }
+
+    /// What ``JSONDecoder`` fills in.
+    private struct Parsed: Decodable {
+        let value: JSON
+
+        private struct Name: CodingKey {
+            var stringValue: String
+            var intValue: Int? { nil }
+            init?(stringValue: String) { self.stringValue = stringValue }
+            init?(intValue: Int) { nil }
+        }
+
+        init(from decoder: any Decoder) throws {
+            if let container = try? decoder.container(keyedBy: Name.self) {
+                let names = container.allKeys.sorted { $0.stringValue < $1.stringValue }
+                value = .object(try names.map { ($0.stringValue, try container.decode(Parsed.self, forKey: $0).value) })
+                return
+            }
+            if var container = try? decoder.unkeyedContainer() {
+                var values: [JSON] = []
+                while !container.isAtEnd { values.append(try container.decode(Parsed.self).value) }
+                value = .array(values)
+                return
+            }
+            let container = try decoder.singleValueContainer()
+            if container.decodeNil() {
+                value = .null
+            } else if let bool = try? container.decode(Bool.self) {
+                value = .bool(bool)
+            } else if let string = try? container.decode(String.self) {
+                value = .string(string)
+            } else if let number = try? container.decode(UInt64.self) {
+                value = .unsigned(number)
+            } else if let number = try? container.decode(Int64.self) {
+                value = .integer(number)
+            } else {
+                value = .double(try container.decode(Double.self))
+            }
+        }
+    }
+}
