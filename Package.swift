@@ -80,6 +80,11 @@ let package = Package(
             exclude: ["mutants.py"],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "HoldfastTests",
+            dependencies: ["Holdfast", "HoldfastTesting", "ReplayStore", "ReplayFormat"],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -53,7 +53,7 @@ public final class RegionFailoverController: Sendable {
             (transaction) throws(HoldfastError) in
             for region in configuration.regions { try transaction.addRegion(region, limits: limits) }
             transaction.core.historyCapacity = configuration.historyCapacity
-            try ControllerState.store(machine.snapshot, over: nil, &transaction)
+            try MachineRows.store(machine.snapshot, over: nil, &transaction)
             let state = ControllerState(machine, stored: machine.snapshot, clock: clock)
             return (state, state.hooks)
         }
@@ -79,7 +79,7 @@ public final class RegionFailoverController: Sendable {
     ) async throws(HoldfastError) -> RegionFailoverController {
         let (store, state) = try await ReplayStore.open(path, .existing, options: options) {
             (transaction) throws(HoldfastError) in
-            let stored = try ControllerState.load(transaction.regions, rows: try transaction.controllerRows())
+            let stored = try MachineRows.load(transaction.regions, rows: try transaction.controllerRows())
             let clock = ControllerClock(time, stored: stored.time)
             var machine: FailoverMachine
             do throws(FailoverError) {

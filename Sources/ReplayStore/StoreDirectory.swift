@@ -96,7 +96,7 @@ final class StoreDirectory: Sendable {
     func closeEnvironment() { held.withLock { $0.environment = nil } }
 
     /// Removes what a compaction left that was killed before its last step.
-    private func removeLeftovers() throws(HoldfastError) {
+    func removeLeftovers() throws(HoldfastError) {
         for name in [DataFile.compactName, DataFile.compactName + "-lock"] where FileSystem.exists(path + "/" + name) {
             try system { () throws(SystemError) in try FileSystem.remove(path + "/" + name) }
         }

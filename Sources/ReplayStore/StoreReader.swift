@@ -19,15 +19,21 @@ package final class StoreReader {
 
     /// Opens the store at `path`.
     ///
-    /// - Parameter beside: Whether another process may be writing. Without it `lock.mdb` is left alone.
-    package static func open(_ path: String, beside: Bool = true) throws(HoldfastError) -> StoreReader {
-        let data = path + "/" + DataFile.name
+    /// - Parameters:
+    ///   - beside: Whether another process may be writing. Without it `lock.mdb` is left alone.
+    ///   - file: The data file's name, where it is not the usual one.
+    package static func open(
+        _ path: String,
+        beside: Bool = true,
+        file: String = DataFile.name
+    ) throws(HoldfastError) -> StoreReader {
+        let data = path + "/" + file
         guard FileSystem.exists(data) else {
             throw HoldfastError(code: .notFound, message: "There is no store at '\(path)'.").at(path)
         }
         do throws(HoldfastError) {
             try DataFile.inspect(data)
-            let reader = StoreReader(path: path, try openEnvironment(path, beside ? .readOnly : .readOnlyUnlocked))
+            let reader = StoreReader(path: path, try openEnvironment(path, file, beside ? .readOnly : .readOnlyUnlocked))
             try reader.look { (_) throws(HoldfastError) in }
             return reader
         } catch {
@@ -37,11 +43,13 @@ package final class StoreReader {
 
     private static func openEnvironment(
         _ path: String,
+        _ file: String,
         _ access: Environment.Access
     ) throws(HoldfastError) -> (Environment, DirectoryLock?) {
         do throws(LMDBError) {
             let environment = try Environment(
-                path: path,
+                path: file == DataFile.name ? path : path + "/" + file,
+                isDirectory: file == DataFile.name,
                 access: access,
                 mapSizeBytes: StoreLimits.mapSizeBytes,
                 databasesMax: StoreLimits.databasesMax,
@@ -54,7 +62,7 @@ package final class StoreReader {
             }
             // Who may only read cannot enter himself in lock.mdb. Reading is safe all the same while nobody writes.
             switch try system({ () throws(SystemError) in try DirectoryLock.attemptShared(path) }) {
-            case .held(let lock): return (try openEnvironment(path, .readOnlyUnlocked).0, lock)
+            case .held(let lock): return (try openEnvironment(path, file, .readOnlyUnlocked).0, lock)
             case .busy(let lastWriter):
                 throw HoldfastError(
                     code: .inUse,
@@ -79,7 +87,7 @@ package final class StoreReader {
     }
 
     /// The size of the data file in bytes.
-    package func fileSize() throws(HoldfastError) -> Int64 {
-        try system { () throws(SystemError) in try File(path + "/" + DataFile.name, O_RDONLY).size() }
+    package func fileSize(_ file: String = DataFile.name) throws(HoldfastError) -> Int64 {
+        try system { () throws(SystemError) in try File(path + "/" + file, O_RDONLY).size() }
     }
 }

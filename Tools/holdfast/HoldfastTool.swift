@@ -1,10 +1,49 @@
 import ArgumentParser
+import Platform
 
 @main struct HoldfastTool: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "holdfast",
         abstract: "Look into a store of outstanding writes, change it, check it and shrink it.",
-        version: "0.1.0",
-        subcommands: []
+        discussion: """
+            A store is a directory. Make one, queue writes for a region that cannot be reached, and look at the queue:
+
+              holdfast init ./store --local us-east-1 --regions us-east-1,eu-west-1
+              holdfast append ./store --region eu-west-1 --incarnation 0 writes.jsonl
+              holdfast queues ./store
+
+            Results go to standard output, everything else to standard error. Exit codes: 0 fine, 1 refused or other, \
+            64 usage, 65 damaged or malformed, 66 not found, 73 cannot create, 74 input or output, 75 in use, \
+            77 permission, 78 format too new.
+            """,
+        version: toolVersion,
+        groupedSubcommands: [
+            CommandGroup(name: "Make and fill:", subcommands: [Init.self, Append.self]),
+            CommandGroup(
+                name: "Look:",
+                subcommands: [Info.self, Queues.self, Records.self, Get.self, History.self, Snapshot.self]
+            ),
+            CommandGroup(name: "Deliver:", subcommands: [Ack.self, Drain.self]),
+            CommandGroup(name: "Fail over:", subcommands: [Region.self]),
+            CommandGroup(name: "Care:", subcommands: [Version.self]),
+        ]
     )
+
+    static func main() async {
+        System.ignoreBrokenPipes()
+        let arguments = Array(CommandLine.arguments.dropFirst())
+        do {
+            var command = try parseAsRoot(arguments)
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch {
+            end(with: error, asJSON: wantsJSON(arguments))
+        }
+    }
 }
+
+/// The version of the tool and the package.
+let toolVersion = "0.1.0"

@@ -1,0 +1,114 @@
+private import Glibc
+internal import LMDB
+internal import Platform
+package import ReplayFormat
+
+/// Writes a whole new data file, from blocks and rows that somebody has: what compaction and load are made of.
+///
+/// Until ``finish(_:)`` the file says that it is incomplete, and no store opens it. Nothing is synced before.
+package final class StoreBuilder {
+    private let path: String
+    private let file: String
+    private let environment: Environment
+    private var databases: [Table: Database] = [:]
+    private var batch: [(table: Table, key: [UInt8], value: [UInt8])] = []
+    private var batchBytes = 0
+    private var lastKeys: [Table: [UInt8]] = [:]
+
+    /// Bytes that are put in one transaction: LMDB keeps the pages of a transaction in memory.
+    private static let batchBytesMax = 16 << 20
+
+    /// Begins the data file `file` in the directory at `path`, in which no file of that name may be.
+    package init(_ path: String, file: String = "data.mdb") throws(HoldfastError) {
+        self.path = path
+        self.file = file
+        environment = try engine { () throws(LMDBError) in
+            try Environment(
+                path: file == DataFile.name ? path : path + "/" + file,
+                isDirectory: file == DataFile.name,
+                access: .bulk,
+                mapSizeBytes: StoreLimits.mapSizeBytes,
+                databasesMax: StoreLimits.databasesMax,
+                readersMax: StoreLimits.readersMax
+            )
+        }
+        try put([1], key: Key.text(Superblock.Name.incomplete.rawValue), in: .superblock)
+        try flush()
+    }
+
+    /// Adds a row: its fields, and their checksum.
+    package func put(_ fields: [UInt8], key: [UInt8], in table: Table) throws(HoldfastError) {
+        try putRaw(Row.seal(fields, key: key, in: table), key: key, in: table)
+    }
+
+    /// Adds a value as it is.
+    package func putRaw(_ value: [UInt8], key: [UInt8], in table: Table) throws(HoldfastError) {
+        batch.append((table, key, value))
+        batchBytes += key.count + value.count + 16
+        if batchBytes > Self.batchBytesMax { try flush() }
+    }
+
+    /// Makes a table even if nothing is put into it.
+    package func make(_ table: Table) throws(HoldfastError) {
+        try transact { (transaction) throws(LMDBError) in _ = try self.database(table, transaction) }
+    }
+
+    private func database(_ table: Table, _ transaction: borrowing Transaction) throws(LMDBError) -> Database {
+        if let database = databases[table] { return database }
+        guard let database = try transaction.database(table.name, create: true) else {
+            preconditionFailure("mdb_dbi_open with MDB_CREATE gave no database")
+        }
+        databases[table] = database
+        return database
+    }
+
+    private func flush() throws(HoldfastError) {
+        let pairs = batch
+        batch = []
+        batchBytes = 0
+        try transact { (transaction) throws(LMDBError) in
+            for pair in pairs {
+                let database = try self.database(pair.table, transaction)
+                // Appending fills the pages; keys that come out of order are put where they belong.
+                let isNext = self.lastKeys[pair.table].map { $0.lexicographicallyPrecedes(pair.key) } ?? true
+                if isNext { self.lastKeys[pair.table] = pair.key }
+                try transaction.put(pair.key, pair.value.span, in: database, append: isNext)
+            }
+        }
+    }
+
+    private func transact(_ body: (inout Transaction) throws(LMDBError) -> Void) throws(HoldfastError) {
+        do throws(LMDBError) {
+            var transaction = try environment.beginWrite()
+            try body(&transaction)
+            try transaction.commit()
+        } catch {
+            throw HoldfastError(error).at(path)
+        }
+    }
+
+    /// Makes the file a whole store with `superblock`; on return it is on the disk, its name with it.
+    package func finish(_ superblock: Superblock) throws(HoldfastError) {
+        for table in [Table.superblock, .regions, .controller, .history, .lost, .dictionaries, .raft] { try make(table) }
+        try flush()
+        // All data is on the disk before the row goes that says it is not.
+        try sync()
+        var superblock = superblock
+        superblock.isIncomplete = false
+        for (name, fields) in superblock.encoded() { try put(fields, key: Key.text(name.rawValue), in: .superblock) }
+        try flush()
+        try transact { (transaction) throws(LMDBError) in
+            let database = try self.database(.superblock, transaction)
+            try transaction.delete(Key.text(Superblock.Name.incomplete.rawValue), in: database)
+        }
+        try sync()
+        try system { () throws(SystemError) in try FileSystem.syncDirectory(self.path) }
+        try system { () throws(SystemError) in try FileSystem.syncDirectory(self.path + "/..") }
+    }
+
+    private func sync() throws(HoldfastError) {
+        try engine { () throws(LMDBError) in try environment.sync() }
+        // LMDB's own call leaves the file's size to the system in some modes: sync the file as a whole.
+        try system { () throws(SystemError) in try File(self.path + "/" + self.file, O_RDWR).sync() }
+    }
+}

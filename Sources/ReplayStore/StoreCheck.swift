@@ -1,0 +1,387 @@
+private import Bytes
+package import RegionFailover
+internal import ReplayFormat
+internal import Zstd
+
+/// Looks for bytes that are not what was written, and for rows that contradict each other.
+package enum StoreCheck {
+    /// How much is looked at.
+    package enum Level: String, Sendable, CaseIterable {
+        /// The rows of the regions, the controller and the ledger, and both ends of each queue.
+        case quick
+        /// Every checksum, position, counter, ledger and chain.
+        case full
+    }
+
+    /// How bad it is.
+    package enum Severity: String, Sendable {
+        /// Something is not what was written.
+        case error
+        /// Nothing is wrong with the bytes, but somebody should know.
+        case warning
+    }
+
+    /// One thing that was found.
+    package struct Finding: Sendable, Hashable {
+        /// A short name for it, fit for a script.
+        package var code: String
+        package var severity: Severity
+        package var region: RegionID?
+        /// The first and last position that it touches.
+        package var first: UInt64?
+        package var last: UInt64?
+        /// The sub-database it is in.
+        package var table: String
+        package var message: String
+        /// What to do.
+        package var action: String
+    }
+
+    /// What a check came to.
+    package struct Report: Sendable, Hashable {
+        package var findings: [Finding] = []
+        package var regions = 0
+        package var blocks = 0
+        package var entries: UInt64 = 0
+
+        /// Whether no finding is an error.
+        package var isClean: Bool { !findings.contains { $0.severity == .error } }
+    }
+
+    /// Checks the store at `path`, as of its last commit; another process may be writing.
+    ///
+    /// - Throws: ``HoldfastError`` when there is nothing that can be checked: no store, no permission, a newer format.
+    ///   Damage is a finding, not an error.
+    package static func run(_ path: String, level: Level) throws(HoldfastError) -> Report {
+        do throws(HoldfastError) {
+            return try run(try StoreReader.open(path), level)
+        } catch {
+            guard error.code == .damaged else { throw error }
+            return unreadable(error)
+        }
+    }
+
+    /// Checks what `reader` has open.
+    static func run(_ reader: StoreReader, _ level: Level) throws(HoldfastError) -> Report {
+        do throws(HoldfastError) {
+            return try reader.look { (view) throws(HoldfastError) in
+                var checker = Checker(level: level, codec: reader.codec)
+                try checker.check(view)
+                return checker.report
+            }
+        } catch {
+            guard error.code == .damaged else { throw error }
+            return unreadable(error)
+        }
+    }
+
+    private static func unreadable(_ error: HoldfastError) -> Report {
+        var report = Report()
+        report.findings.append(
+            Finding(
+                code: "unreadable",
+                severity: .error,
+                table: "",
+                message: error.message,
+                action: "Keep a copy of the directory before you change anything."
+            )
+        )
+        return report
+    }
+}
+
+/// One run of a check.
+struct Checker {
+    let level: StoreCheck.Level
+    let codec: FrameCodec
+    var report = StoreCheck.Report()
+    /// The entries that the ledger says were dropped and lost, by queue number.
+    private var ledger: [UInt32: (dropped: UInt64, lost: UInt64, ranges: [(first: UInt64, last: UInt64, row: LostRow)])] = [:]
+
+    init(level: StoreCheck.Level, codec: FrameCodec) {
+        self.level = level
+        self.codec = codec
+    }
+
+    mutating func note(
+        _ code: String,
+        _ table: Table,
+        _ message: String,
+        region: RegionID? = nil,
+        positions: ClosedRange<UInt64>? = nil,
+        severity: StoreCheck.Severity = .error,
+        action: String = "Keep a copy of the store. Restore from a replica or a backup, or go on without what is named."
+    ) {
+        report.findings.append(
+            StoreCheck.Finding(
+                code: code,
+                severity: severity,
+                region: region,
+                first: positions?.lowerBound,
+                last: positions?.upperBound,
+                table: table.name,
+                message: message,
+                action: action
+            )
+        )
+    }
+
+    mutating func check(_ view: borrowing StoreView) throws(HoldfastError) {
+        let rows = try regionRows(view)
+        report.regions = rows.count
+        try checkLedger(view)
+        try checkController(view, rows.map(\.0))
+        try checkHistory(view)
+        for (region, row) in rows {
+            checkCounters(region, row)
+            try checkQueue(view, region, row)
+            if level == .full {
+                try checkSeen(view, region, row)
+                try checkDead(view, region, row)
+            }
+        }
+        if level == .full {
+            try checkRows(of: [.dictionaries, .raft], view)
+            try checkNothingExtra(view, rows.map(\.1.number))
+        }
+    }
+
+    /// Every pair of a table, as it is stored.
+    private func pairs(_ table: Table, _ view: borrowing StoreView) throws(HoldfastError) -> [(key: [UInt8], value: [UInt8])] {
+        var pairs: [([UInt8], [UInt8])] = []
+        try view.scan(table) { (key, value) throws(HoldfastError) in
+            pairs.append((key, value.array))
+            return true
+        }
+        return pairs
+    }
+
+    private mutating func regionRows(_ view: borrowing StoreView) throws(HoldfastError) -> [(RegionID, RegionRow)] {
+        var rows: [(RegionID, RegionRow)] = []
+        for (key, value) in try pairs(.regions, view) {
+            do throws(FormatError) {
+                rows.append(try RegionRow.read(key, value.span))
+            } catch {
+                let region = RegionID(utf8: key)
+                note("row", .regions, "The row of region '\(region?.rawValue ?? "?")': \(error.description)", region: region)
+            }
+        }
+        return rows
+    }
+
+    private mutating func checkLedger(_ view: borrowing StoreView) throws(HoldfastError) {
+        for (key, value) in try pairs(.lost, view) {
+            do throws(FormatError) {
+                let (place, row) = try LostRow.read(key, value.span)
+                switch row.reason {
+                case .dropped, .expired: ledger[place.queue, default: (0, 0, [])].dropped += row.entries
+                case .damaged, .missing: ledger[place.queue, default: (0, 0, [])].lost += row.entries
+                case .removed: break
+                }
+                ledger[place.queue, default: (0, 0, [])].ranges.append((place.first, place.last, row))
+            } catch {
+                note("row", .lost, "A row of the ledger: \(error.description)")
+            }
+        }
+    }
+
+    private mutating func checkController(_ view: borrowing StoreView, _ regions: [RegionID]) throws(HoldfastError) {
+        do throws(HoldfastError) {
+            let snapshot = try MachineRows.load(regions, rows: try view.controllerRows())
+            do throws(FailoverError) {
+                _ = try FailoverMachine(restoring: snapshot)
+            } catch {
+                note("controller", .controller, error.message)
+            }
+        } catch {
+            guard error.code == .damaged else { throw error }
+            note("controller", .controller, error.message)
+        }
+    }
+
+    private mutating func checkHistory(_ view: borrowing StoreView) throws(HoldfastError) {
+        guard level == .full else { return }
+        var next: UInt64?
+        var isWhole = true
+        for (key, value) in try pairs(.history, view) {
+            do throws(FormatError) {
+                let (number, _) = try EventRow.read(key, value.span)
+                if let next, next != number { note("history", .history, "Events \(next) to \(number - 1) are missing.") }
+                next = number &+ 1
+            } catch {
+                isWhole = false
+                note("row", .history, "An event: \(error.description)")
+            }
+        }
+        guard isWhole, let next, let state = try? view.historyState() else { return }
+        if next != state.next { note("history", .history, "The last event is \(next &- 1), and should be \(state.next &- 1).") }
+    }
+
+    private mutating func checkCounters(_ region: RegionID, _ row: RegionRow) {
+        if !row.isBalanced {
+            note(
+                "ledger",
+                .regions,
+                "The ledger of region '\(region)' does not balance: accepted \(row.counters.accepted), queued "
+                    + "\(row.entries), acknowledged \(row.counters.acknowledged), drained \(row.counters.drained), dropped "
+                    + "\(row.counters.dropped), dead \(row.counters.dead), lost \(row.counters.lost).",
+                region: region
+            )
+        }
+        let noted = ledger[row.number] ?? (0, 0, [])
+        if noted.dropped != row.counters.dropped || noted.lost != row.counters.lost {
+            note(
+                "ledger",
+                .lost,
+                "The ledger names \(noted.dropped) dropped and \(noted.lost) lost entries of region '\(region)'; its row "
+                    + "says \(row.counters.dropped) and \(row.counters.lost).",
+                region: region
+            )
+        }
+        if row.nextPosition &- 1 != row.counters.accepted {
+            note(
+                "positions",
+                .regions,
+                "Region '\(region)' has given out \(row.nextPosition &- 1) positions to \(row.counters.accepted) entries.",
+                region: region
+            )
+        }
+        if row.counters.lost > 0 {
+            note(
+                "lost",
+                .lost,
+                "\(row.counters.lost) entries of region '\(region)' were found damaged or missing earlier.",
+                region: region,
+                severity: .warning,
+                action: "Copy the data to the region by other means, then 'holdfast region clear-resync STORE \(region)'."
+            )
+        }
+    }
+
+    // MARK: Queues
+
+    private mutating func checkQueue(
+        _ view: borrowing StoreView,
+        _ region: RegionID,
+        _ row: RegionRow
+    ) throws(HoldfastError) {
+        let table = Table.queue(row.number)
+        guard view.databases[table] != nil else {
+            return note("table", table, "The queue of region '\(region)' has no table.", region: region)
+        }
+        var walk = QueueWalk(region: region, row: row, ranges: ledger[row.number]?.ranges ?? [])
+        let count = try view.count(table)
+        var index = 0
+        let isFull = level == .full
+        let codec = codec
+        let store = view.superblock.store
+        try view.scan(table) { (key, value) throws(HoldfastError) in
+            index += 1
+            // Both ends tell a quick look whether anything is missing there.
+            if isFull || index == 1 || index == count {
+                walk.take(key, value, store: store, decodes: isFull, codec: codec)
+            }
+            return true
+        }
+        walk.end(isFull: isFull, blocks: count)
+        report.blocks += count
+        report.entries += row.entries
+        for finding in walk.findings {
+            note(finding.code, table, finding.message, region: region, positions: finding.positions)
+        }
+        identities[region] = walk.identities
+    }
+
+    /// The identities of the entries that are queued, for the check of what was seen.
+    private var identities: [RegionID: [RegionID: [SeenRanges.Number]]] = [:]
+
+    private mutating func checkSeen(
+        _ view: borrowing StoreView,
+        _ region: RegionID,
+        _ row: RegionRow
+    ) throws(HoldfastError) {
+        let table = Table.seen(row.number)
+        var floors: [RegionID: SeenRanges.Number] = [:]
+        var previous: SeenRow.Range?
+        var seen: [RegionID: SeenRanges] = [:]
+        for (key, value) in try pairs(table, view) {
+            do throws(FormatError) {
+                if let range = try SeenRow.range(key, value.span, in: table) {
+                    let floor = floors[range.origin]
+                    if let floor, SeenRanges.Number(incarnation: range.incarnation, sequence: range.first) <= floor {
+                        note("seen", table, "A range of '\(range.origin)' begins below its floor.", region: region)
+                    }
+                    if let previous, previous.origin == range.origin, previous.incarnation == range.incarnation,
+                        range.first <= previous.last || range.first == previous.last + 1
+                    {
+                        note("seen", table, "Two ranges of '\(range.origin)' touch at \(range.first).", region: region)
+                    }
+                    previous = range
+                    seen[range.origin, default: SeenRanges(floor: floor)]
+                        .load(incarnation: range.incarnation, first: range.first, last: range.last)
+                } else if case .floor(let origin) = try SeenKey(decoding: key.span) {
+                    let fields = try Row.open(value.span, key: key, in: table)
+                    let (incarnation, sequence) = try SeenRow.floor(decoding: fields.span)
+                    floors[origin] = SeenRanges.Number(incarnation: incarnation, sequence: sequence)
+                }
+            } catch {
+                note("row", table, "A row of what region '\(region)' has had: \(error.description)", region: region)
+            }
+        }
+        for (origin, numbers) in identities[region] ?? [:] {
+            let known = seen[origin] ?? SeenRanges(floor: floors[origin])
+            let unknown = numbers.first { number in
+                !known.contains(number) && !(known.floor.map { number <= $0 } ?? false)
+            }
+            if let unknown {
+                note(
+                    "seen",
+                    table,
+                    "Sequence \(unknown.sequence) of '\(origin)', incarnation \(unknown.incarnation), is queued for "
+                        + "'\(region)', but not noted as seen: it could be queued twice.",
+                    region: region
+                )
+            }
+        }
+    }
+
+    private mutating func checkDead(
+        _ view: borrowing StoreView,
+        _ region: RegionID,
+        _ row: RegionRow
+    ) throws(HoldfastError) {
+        try checkRows(of: [.dead(row.number)], view)
+        let dead = try view.count(.dead(row.number))
+        if UInt64(dead) != row.counters.dead {
+            note("dead", .dead(row.number), "\(dead) dead letters are there, \(row.counters.dead) counted.", region: region)
+        }
+    }
+
+    /// Proves the checksums of tables whose rows this version does not use.
+    private mutating func checkRows(of tables: [Table], _ view: borrowing StoreView) throws(HoldfastError) {
+        for table in tables {
+            for (key, value) in try pairs(table, view) {
+                do throws(FormatError) {
+                    _ = try Row.open(value.span, key: key, in: table)
+                } catch {
+                    note("row", table, "A row of '\(table.name)': \(error.description)")
+                }
+            }
+        }
+    }
+
+    /// A queue that no region has holds nothing.
+    private mutating func checkNothingExtra(_ view: borrowing StoreView, _ numbers: [UInt32]) throws(HoldfastError) {
+        let known = Set(numbers)
+        for table in view.tables {
+            switch table {
+            case .queue(let number), .seen(let number), .dead(let number):
+                let count = try view.count(table)
+                if !known.contains(number), count > 0 {
+                    note("extra", table, "The table '\(table.name)' belongs to no region, and holds \(count) pairs.")
+                }
+            default: break
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+private import Bytes
+private import Glibc
+internal import Platform
+internal import ReplayFormat
+private import Zstd
+
+/// Writes a store anew, without the pages that are free inside its file.
+package enum StoreCompact {
+    /// What came of it.
+    package struct Report: Sendable, Hashable {
+        /// The size of the data file before, in bytes.
+        package var bytesBefore: Int64
+        /// And after.
+        package var bytesAfter: Int64
+        /// Entries that are queued.
+        package var entries: UInt64
+    }
+
+    /// Copies the store at `source` to a new one at `destination`. The source is not touched, and may be in use: the copy
+    /// is the store as of one commit.
+    ///
+    /// On return the copy is checked and on the disk. When it throws, what is at `destination` is no store.
+    ///
+    /// - Parameter progress: Called with the pairs done and the pairs in all.
+    package static func copy(
+        from source: String,
+        to destination: String,
+        progress: (Int64, Int64) -> Void = { _, _ in }
+    ) throws(HoldfastError) -> Report {
+        let reader = try StoreReader.open(source)
+        if FileSystem.exists(destination) {
+            let names = try system { () throws(SystemError) in try FileSystem.names(in: destination) }
+            guard names.isEmpty else {
+                throw HoldfastError(
+                    code: .alreadyExists,
+                    message: "'\(destination)' is there already, and not empty. Choose a new directory."
+                ).at(destination)
+            }
+        } else {
+            try system { () throws(SystemError) in try FileSystem.makeDirectory(destination) }
+        }
+        return try write(reader, destination, DataFile.name, progress)
+    }
+
+    /// Writes the store at `path` anew in its own directory, and puts the new file in the place of the old one.
+    ///
+    /// Killed at any point it leaves the old file or the new one, whole; what is left of a copy is removed when the store
+    /// is opened next.
+    ///
+    /// - Throws: ``HoldfastError``, with `inUse` while a process has the store open.
+    package static func inPlace(
+        _ path: String,
+        progress: (Int64, Int64) -> Void = { _, _ in }
+    ) throws(HoldfastError) -> Report {
+        guard FileSystem.exists(path + "/" + DataFile.name) else {
+            throw HoldfastError(code: .notFound, message: "There is no store at '\(path)'.").at(path)
+        }
+        let held = try StoreDirectory.hold(path) { _ in }
+        try held.removeLeftovers()
+        // A store that is locked has no other writer, so readers alone enter lock.mdb.
+        let report = try write(try StoreReader.open(path), path, DataFile.compactName, progress)
+        try system { () throws(SystemError) in
+            try FileSystem.rename(path + "/" + DataFile.compactName, to: path + "/" + DataFile.name)
+        }
+        try system { () throws(SystemError) in try FileSystem.syncDirectory(path) }
+        try held.removeLeftovers()
+        return report
+    }
+
+    private static func write(
+        _ reader: StoreReader,
+        _ destination: String,
+        _ file: String,
+        _ progress: (Int64, Int64) -> Void
+    ) throws(HoldfastError) -> Report {
+        let before = try reader.fileSize()
+        let entries = try reader.look { (view) throws(HoldfastError) in
+            let builder = try StoreBuilder(destination, file: file)
+            let entries = try copy(view, to: builder, progress)
+            try builder.finish(view.superblock)
+            return entries
+        }
+        let written = try StoreReader.open(destination, beside: false, file: file)
+        let check = try StoreCheck.run(written, .full)
+        if let finding = check.findings.first(where: { $0.severity == .error }) {
+            throw HoldfastError(
+                code: .damaged,
+                message: "The copy does not pass its check, so the store stays as it is: \(finding.message) Run 'holdfast "
+                    + "check --level full' on the store."
+            ).at(destination)
+        }
+        return Report(bytesBefore: before, bytesAfter: try written.fileSize(file), entries: entries)
+    }
+
+    /// Copies every pair, and proves it on the way.
+    private static func copy(
+        _ view: borrowing StoreView,
+        to builder: StoreBuilder,
+        _ progress: (Int64, Int64) -> Void
+    ) throws(HoldfastError) -> UInt64 {
+        var total: Int64 = 0
+        for table in view.tables { total += Int64(try view.count(table)) }
+        var done: Int64 = 0
+        let rows = try view.regionRows()
+        let known = Set(rows.map(\.1.number))
+        let store = view.superblock.store
+        for table in view.tables {
+            switch table {
+            case .superblock: continue
+            case .queue(let number), .seen(let number), .dead(let number):
+                // What a removed region left behind is an empty table.
+                guard known.contains(number) else { continue }
+                try builder.make(table)
+            default: break
+            }
+            try view.scan(table) { (key, value) throws(HoldfastError) in
+                try prove(key, value, table, store)
+                try builder.putRaw(value.array, key: key, in: table)
+                done += 1
+                if done % 256 == 0 { progress(done, total) }
+                return true
+            }
+        }
+        progress(total, total)
+        return rows.reduce(0) { $0 + $1.1.entries }
+    }
+
+    private static func prove(
+        _ key: [UInt8],
+        _ value: Span<UInt8>,
+        _ table: Table,
+        _ store: StoreID
+    ) throws(HoldfastError) {
+        do throws(FormatError) {
+            if case .queue(let number) = table {
+                let position = try Key.number(from: key.span)
+                _ = try VerifiedBlock(value, store: store, queue: number, firstPosition: position)
+            } else {
+                _ = try Row.open(value, key: key, in: table)
+            }
+        } catch {
+            throw HoldfastError(
+                code: .damaged,
+                message: "A pair of '\(table.name)' is damaged, so the store is not copied: \(error.description). Run "
+                    + "'holdfast check --level full'."
+            )
+        }
+    }
+}

@@ -1,0 +1,102 @@
+import ArgumentParser
+import Bytes
+import FoundationEssentials
+import Holdfast
+import ReplayFormat
+
+/// In which form values are printed.
+enum ValueForm: String, CaseIterable, ExpressibleByArgument, Sendable {
+    case none
+    case lengthAndHash = "len-hash"
+    case hex, base64, utf8
+
+    /// Whether the bytes can be had back.
+    var carriesBytes: Bool { self != .none && self != .lengthAndHash }
+}
+
+extension QueueEntry {
+    /// The entry as the tool prints it.
+    func json(_ region: RegionID, _ form: ValueForm) -> JSON {
+        var members: [(String, JSON)] = [
+            ("region", .string(region.rawValue)), ("position", .unsigned(position)),
+            ("origin", .string(write.origin.rawValue)), ("incarnation", .unsigned(write.incarnation)),
+            ("sequence", .unsigned(write.sequence)), ("kind", .string(write.kind.name)),
+        ]
+        if let key = String(validating: write.key, as: UTF8.self) {
+            members.append(("key", .string(key)))
+        } else {
+            members += Self.members("key", write.key, form)
+        }
+        members += Self.members("value", write.value, form)
+        if !write.clock.isEmpty { members += Self.members("clock", write.clock, form) }
+        if let timestamp = write.timestamp { members.append(("timestampMs", .integer(timestamp.milliseconds))) }
+        members.append(("enqueuedAtMs", .integer(enqueuedAt.milliseconds)))
+        return .object(members)
+    }
+
+    /// The entry's cells in a table, in the order of ``columns(_:)``.
+    func cells(_ region: RegionID, _ form: ValueForm) -> [String] {
+        let keyForm: ValueForm = form.carriesBytes ? form : .lengthAndHash
+        var cells = [
+            region.rawValue, "\(position)", write.origin.rawValue, "\(write.incarnation)", "\(write.sequence)",
+            write.kind.name, timeText(enqueuedAt),
+            String(validating: write.key, as: UTF8.self) ?? Self.text(write.key, keyForm),
+        ]
+        if form != .none { cells.append(Self.text(write.value, form)) }
+        return cells
+    }
+
+    /// The columns of a table of entries.
+    static func columns(_ form: ValueForm) -> [Column] {
+        let columns: [Column] = [
+            .text("region"), .number("position"), .text("origin"), .number("incarnation"), .number("sequence"),
+            .text("kind"), .text("enqueued"), .text("key"),
+        ]
+        return form == .none ? columns : columns + [.text("value")]
+    }
+
+    private static func members(_ name: String, _ bytes: [UInt8], _ form: ValueForm) -> [(String, JSON)] {
+        switch form {
+        case .none: []
+        case .lengthAndHash:
+            [("\(name)Bytes", .unsigned(UInt64(bytes.count))), ("\(name)Hash", .string(hashText(bytes)))]
+        case .hex: [("\(name)Hex", .string(hexText(bytes)))]
+        case .base64: [("\(name)Base64", .string(Data(bytes).base64EncodedString()))]
+        case .utf8:
+            if let text = String(validating: bytes, as: UTF8.self) {
+                [(name, .string(text))]
+            } else {
+                [("\(name)Base64", .string(Data(bytes).base64EncodedString()))]
+            }
+        }
+    }
+
+    private static func text(_ bytes: [UInt8], _ form: ValueForm) -> String {
+        switch form {
+        case .none: ""
+        case .lengthAndHash: "\(bytes.count) B \(hashText(bytes))"
+        case .hex: hexText(bytes)
+        case .base64: Data(bytes).base64EncodedString()
+        case .utf8: String(validating: bytes, as: UTF8.self) ?? "base64:" + Data(bytes).base64EncodedString()
+        }
+    }
+}
+
+extension OutstandingWrite.Kind {
+    /// The name in JSON.
+    var name: String { self == .put ? "put" : "delete" }
+}
+
+/// XXH3-64 of `bytes`, in 16 hexadecimal digits.
+func hashText(_ bytes: [UInt8]) -> String { hexadecimal(XXH3.hash64(bytes.span)) }
+
+private func hexText(_ bytes: [UInt8]) -> String {
+    let digits = Array("0123456789abcdef".utf8)
+    var text: [UInt8] = []
+    text.reserveCapacity(bytes.count * 2)
+    for byte in bytes {
+        text.append(digits[Int(byte >> 4)])
+        text.append(digits[Int(byte & 15)])
+    }
+    return String(decoding: text, as: UTF8.self)
+}

@@ -1,0 +1,151 @@
+import ArgumentParser
+import Holdfast
+import Platform
+
+/// What the tool's exit code says; the numbers are those of `sysexits.h`.
+enum ExitStatus: Int32, Sendable {
+    /// The store is whole and refused, or something else happened.
+    case other = 1
+    case usage = 64
+    /// The store, or what was to be appended, is not what it should be.
+    case damaged = 65
+    case notFound = 66
+    case cannotCreate = 73
+    case inputOutput = 74
+    case inUse = 75
+    case notPermitted = 77
+    case formatTooNew = 78
+
+    var exitCode: ExitCode { ExitCode(rawValue) }
+}
+
+/// The end of a verb that did not do what it was asked.
+struct Failure: Error {
+    var status: ExitStatus
+    /// What happened and what to do, for people.
+    var message: String
+    /// The command to type next.
+    var next: String?
+    /// The object for standard error under `--format json`.
+    var json: JSON
+
+    init(_ status: ExitStatus, code: String, _ message: String, next: String? = nil, _ more: [(String, JSON)] = []) {
+        self.status = status
+        self.message = message
+        self.next = next
+        json = .object([("error", .object([("code", .string(code)), ("message", .string(message))] + more))])
+    }
+
+    init(_ error: HoldfastError) {
+        status = error.status
+        message = error.message
+        next = error.next
+        json = error.json
+        if let systemCall = error.systemCall { message += " [\(systemCall)]" }
+    }
+
+    /// The object for standard error, with the command to type next.
+    var line: String {
+        guard let next, case .object(let outer) = json, case .object(let members)? = outer.first?.1 else { return json.line }
+        return JSON.object([("error", .object(members + [("next", .string(next))]))]).line
+    }
+}
+
+/// Whoever read standard output has gone, which is no failure.
+struct ClosedPipe: Error {}
+
+extension HoldfastError {
+    /// The exit code for each code. The only such map.
+    var status: ExitStatus {
+        switch code {
+        case .unknownRegion, .invalidConfiguration: .usage
+        case .damaged, .incomplete: .damaged
+        // The input is at fault, as with a malformed line.
+        case .tooLarge, .identityConflict: .damaged
+        case .notFound: .notFound
+        case .alreadyExists: .cannotCreate
+        case .ioFailed, .poisoned: .inputOutput
+        case .inUse, .alreadyOpen, .replayerActive: .inUse
+        case .notPermitted: .notPermitted
+        case .formatTooNew: .formatTooNew
+        // The store is whole and says no: noSecondaryAvailable, illegalTransition, replayPending, needsResync, staleEpoch,
+        // full, identityBelowFloor, positionOutOfRange, networkFileSystem, replicatedStore and codes yet to come.
+        default: .other
+        }
+    }
+
+    /// The command to type next, where there is one that helps.
+    fileprivate var next: String? {
+        guard let path = path.map(shellQuoted) else { return nil }
+        let region = region?.rawValue ?? "REGION"
+        return switch code {
+        case .notFound: "holdfast init \(path) --local us-east-1 --regions us-east-1,eu-west-1"
+        case .unknownRegion, .illegalTransition, .noSecondaryAvailable, .staleEpoch: "holdfast region status \(path)"
+        case .alreadyExists: "holdfast info \(path)"
+        case .damaged: "holdfast check \(path) --level full"
+        case .needsResync: "holdfast region clear-resync \(path) \(region)"
+        case .full, .replayPending, .positionOutOfRange: "holdfast queues \(path)"
+        case .inUse: "holdfast doctor \(path)"
+        default: nil
+        }
+    }
+}
+
+/// `text` as one word of a shell command.
+func shellQuoted(_ text: String) -> String {
+    let plain = text.utf8.allSatisfy { byte in
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): true
+        case UInt8(ascii: "/"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"), UInt8(ascii: "+"): true
+        default: false
+        }
+    }
+    if plain, !text.isEmpty, !text.hasPrefix("-") { return text }
+    return "'" + text.split(separator: "'", omittingEmptySubsequences: false).joined(separator: #"'\''"#) + "'"
+}
+
+extension HoldfastTool {
+    /// Whether the command line asks for JSON: known before the command line is understood, since that may fail.
+    static func wantsJSON(_ arguments: [String]) -> Bool {
+        for (index, argument) in arguments.enumerated() {
+            if argument == "--" { return false }
+            if argument == "--format=json" || argument == "--format=jsonl" { return true }
+            guard argument == "--format", index + 1 < arguments.count else { continue }
+            return arguments[index + 1] == "json" || arguments[index + 1] == "jsonl"
+        }
+        return false
+    }
+
+    /// Says what went wrong, and ends the process.
+    static func end(with error: any Error, asJSON: Bool) -> Never {
+        let failure: Failure
+        switch error {
+        case is ClosedPipe: exit(withError: ExitCode.success)
+        case let code as ExitCode: exit(withError: code)
+        case let error as Failure: failure = error
+        case let error as HoldfastError: failure = Failure(error)
+        case let error as FailoverError: failure = Failure(HoldfastError(error))
+        case let error as SystemError: failure = Failure(HoldfastError(error))
+        default:
+            let code = exitCode(for: error)
+            guard code != .success else { exit(withError: error) }
+            // The parser's own words: what was wrong, the usage, and where to read more.
+            let label = "Error: "
+            let full = fullMessage(for: error)
+            let status: ExitStatus = code == .validationFailure ? .usage : .other
+            if asJSON {
+                failure = Failure(status, code: status == .usage ? "usage" : "other", message(for: error))
+            } else {
+                failure = Failure(status, code: "usage", full.hasPrefix(label) ? String(full.dropFirst(label.count)) : full)
+            }
+        }
+        if asJSON {
+            talk(failure.line)
+        } else {
+            talk("holdfast: \(printable(failure.message, keepingLines: true))")
+            if let next = failure.next { talk("  \(printable(next))") }
+        }
+        exit(withError: failure.status.exitCode)
+    }
+}
