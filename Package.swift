@@ -81,6 +81,11 @@ let package = Package(
             swiftSettings: strict
         ),
         .testTarget(
+            name: "ReplayFormatTests",
+            dependencies: ["ReplayFormat", "Bytes", "RegionFailover", "HoldfastTesting"],
+            swiftSettings: strict
+        ),
+        .testTarget(
             name: "HoldfastTests",
             dependencies: ["Holdfast", "HoldfastTesting", "ReplayStore", "ReplayFormat"],
             swiftSettings: strict

@@ -50,6 +50,20 @@ package final class DirectoryLock: Sendable {
         return .held(DirectoryLock(file: file))
     }
 
+    /// What the file says of who holds the lock of `directory`; nil when nobody does. It takes no lock itself.
+    package static func user(of directory: String) throws(SystemError) -> String? {
+        guard FileSystem.exists(directory + "/LOCK") else { return nil }
+        let file = try File(directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
+        var range = flock()
+        range.l_type = Int16(F_WRLCK)
+        range.l_whence = Int16(SEEK_SET)
+        guard unsafe fcntl(file.descriptor, F_OFD_GETLK, &range) == 0 else {
+            throw SystemError(call: "fcntl(F_OFD_GETLK)", number: errno, path: file.path)
+        }
+        guard range.l_type != Int16(F_UNLCK) else { return nil }
+        return printable(try file.read(atMost: 256, at: 0))
+    }
+
     /// Whether the lock could be had. It conflicts with ordinary record locks too, so a foreign program's is seen.
     private static func set(_ type: CInt, on file: File) throws(SystemError) -> Bool {
         var range = flock()
@@ -86,6 +100,7 @@ package final class DirectoryLock: Sendable {
     }
 }
 
+private let F_OFD_GETLK: CInt = 36
 private let F_OFD_SETLK: CInt = 37
 
 /// The descriptors that a child made by `fork` must close.

@@ -1,0 +1,219 @@
+import Glibc
+import Holdfast
+import HoldfastTesting
+import ReplayStore
+import Testing
+
+@Suite("Opening") struct OpeningTests {
+    private let time = ManualTime(wallMilliseconds: 1_000_000)
+    private let configuration = FailoverConfiguration(local: "us", regions: ["us", "eu"])
+
+    private func create(_ path: String) async throws -> RegionFailoverController {
+        try await RegionFailoverController.create(at: path, configuration: configuration, time: time)
+    }
+
+    @Test("A store is open once in a process, by whatever name") func twiceInOneProcess() async throws {
+        let directory = try TemporaryDirectory()
+        let controller = try await create(directory.appending("store"))
+        _ = unsafe symlink(directory.appending("store"), directory.appending("link"))
+        for name in ["store", "link"] {
+            let path = directory.appending(name)
+            #expect(await code { try await RegionFailoverController.open(at: path) } == .alreadyOpen)
+        }
+        await controller.close()
+        let again = try await RegionFailoverController.open(at: directory.appending("link"))
+        await again.close()
+    }
+
+    @Test("A lock that somebody else holds is told, with what it says") func foreignLock() async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        await (try await create(path)).close()
+        let descriptor = unsafe open(path + "/LOCK", O_RDWR)
+        defer { Glibc.close(descriptor) }
+        // An ordinary record lock, as any program takes it, in place of the store's own kind.
+        var range = flock()
+        range.l_type = Int16(F_WRLCK)
+        try #require(unsafe fcntl(descriptor, F_SETLK, &range) == 0)
+        let error = await #expect(throws: HoldfastError.self) { try await RegionFailoverController.open(at: path) }
+        #expect(error?.code == .inUse)
+        #expect(error?.message.contains("pid \(getpid())") == true)
+    }
+
+    @Test("A fork of the process is refused, and does not keep the lock") func fork() async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        let controller = try await create(path)
+        // Swift hides fork: a child of a process with threads may do almost nothing. This one asks, and leaves.
+        typealias Fork = @convention(c) () -> pid_t
+        let symbol = unsafe dlsym(nil, "fork")
+        let child = unsafe unsafeBitCast(symbol, to: Fork.self)()
+        if child == 0 {
+            let refused = await code { try await controller.append([write(1)], to: "eu") } == .forkedChild
+            sleep(refused ? 60 : 0)
+            _exit(1)
+        }
+        defer {
+            kill(child, SIGKILL)
+            _ = waitpid(child, nil, 0)
+        }
+        await controller.close()
+        // The child is there still, and so would be its copy of the lock.
+        let again = try await RegionFailoverController.open(at: path)
+        #expect(try await again.append([write(1)], to: "eu").accepted == 1)
+        await again.close()
+        var status: CInt = 0
+        #expect(unsafe waitpid(child, &status, WNOHANG) == 0, "the child was not refused")
+    }
+
+    @Test("A path without a store, and one with something else, are told apart") func nothingThere() async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        #expect(await code { try await RegionFailoverController.open(at: path) } == .notFound)
+        await (try await create(path)).close()
+        #expect(await code { try await create(path) } == .alreadyExists)
+        try #require(unsafe mkdir(directory.appending("full"), 0o700) == 0)
+        try #require(unsafe creat(directory.appending("full/other"), 0o600) >= 0)
+        #expect(await code { try await create(directory.appending("full")) } == .alreadyExists)
+        #expect(await code { try await create(directory.appending("no/parent")) } == .notFound)
+    }
+
+    @Test("A file that is too short or has no meta page never reaches LMDB", arguments: [0, 1, 2, 3])
+    func brokenFile(kind: Int) async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        let controller = try await create(path)
+        try await controller.append((1...3000).map { write($0, "key \($0)", "value \($0 &* 0x9E37_79B9)") }, to: "eu")
+        await controller.close()
+        let descriptor = unsafe open(path + "/data.mdb", O_RDWR)
+        let zeros = [UInt8](repeating: 0, count: 4096)
+        switch kind {
+        case 0: _ = ftruncate(descriptor, 8192)
+        case 1: _ = unsafe pwrite(descriptor, zeros, 4096, 0)
+        case 2: _ = unsafe pwrite(descriptor, zeros, 4096, 4096)
+        default: _ = ftruncate(descriptor, 100)
+        }
+        close(descriptor)
+        let error = await #expect(throws: HoldfastError.self) { try await RegionFailoverController.open(at: path) }
+        #expect(error?.code == .damaged)
+        #expect(error?.message.contains("holdfast recover") == true)
+        #expect(try StoreCheck.run(path, level: .quick).isClean == false)
+    }
+
+    @Test("The files are for their owner alone") func permissions() async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        await (try await create(path)).close()
+        func mode(_ path: String) -> UInt32 {
+            var status = stat()
+            return unsafe stat(path, &status) == 0 ? status.st_mode & 0o777 : 0
+        }
+        #expect(mode(path) == 0o700)
+        #expect(["data.mdb", "LOCK", "lock.mdb"].map { mode(path + "/" + $0) } == [0o600, 0o600, 0o600])
+    }
+
+    @Test("A making that was interrupted is taken over by the next one") func interruptedCreate() async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        try #require(unsafe mkdir(path, 0o700) == 0)
+        try #require(unsafe creat(path + "/data.mdb", 0o600) >= 0)
+        #expect(await code { try await RegionFailoverController.open(at: path) } != nil)
+        let controller = try await create(path)
+        #expect(try await controller.append([write(1)], to: "eu").accepted == 1)
+        await controller.close()
+    }
+}
+
+@Suite("After a restart") struct RestartTests {
+    private func deployment() async throws -> Deployment { try await Deployment(["us", "eu", "ap"]) }
+
+    @Test("everything is as it was") func everythingIsKept() async throws {
+        let deployment = try await deployment()
+        var controller = deployment.controller
+        try await controller.append((1...20).map { write($0) }, to: ["eu", "ap"])
+        try await controller.demoteAndPromote("us", ifEpoch: 1)
+        try await controller.pause("ap", reason: "maintenance", until: Timestamp(milliseconds: 5))
+        try await controller.setLimits(QueueLimits(entriesMax: 30, overflow: .dropOldest), for: "eu")
+        let history = try await controller.history()
+        let statistics = try await controller.statistics()
+        let statuses = controller.statuses
+        let id = controller.storeID
+        controller = try await deployment.reopened()
+        #expect(controller.statuses == statuses)
+        #expect(controller.epoch == 2)
+        #expect(controller.storeID == id)
+        #expect(try await controller.history() == history)
+        #expect(try await controller.statistics() == statistics)
+        #expect(statistics.first { $0.region == "ap" }?.pauseReason == "maintenance")
+        await controller.close()
+    }
+
+    @Test("silence before it counts, and the downtime does not") func silence() async throws {
+        let deployment = try await deployment()
+        deployment.time.advance(milliseconds: 10_000)
+        #expect(try await deployment.controller.tick() == [])
+        await deployment.controller.close()
+        deployment.time.advance(milliseconds: 3_600_000)
+        let controller = try await RegionFailoverController.open(at: deployment.path, time: deployment.time)
+        #expect(try await controller.tick() == [])
+        deployment.time.advance(milliseconds: 4_999)
+        #expect(try await controller.tick() == [])
+        try await controller.heartbeat("eu")
+        deployment.time.advance(milliseconds: 1)
+        #expect(try await controller.tick().map(\.region) == ["ap", "us"])
+        await controller.close()
+    }
+
+    @Test("a crash loop does not hide a region's silence") func crashLoop() async throws {
+        let deployment = try await deployment()
+        await deployment.controller.close()
+        var suspects: [RegionID?] = []
+        // Each life is shorter than suspectAfter, and ends without a close: the copy is taken while the store is open.
+        var path = deployment.path
+        for life in 1...8 where suspects.isEmpty {
+            let controller = try await RegionFailoverController.open(at: path, time: deployment.time)
+            for _ in 0..<4 {
+                deployment.time.advance(milliseconds: 1_000)
+                suspects += try await controller.tick().map(\.region)
+            }
+            let copy = deployment.directory.appending("life-\(life)")
+            _ = try StoreCompact.copy(from: path, to: copy)
+            await controller.close()
+            path = copy
+        }
+        #expect(suspects == ["ap", "eu", "us"])
+    }
+
+    @Test("a wall clock that is set back does not turn time back") func wallClock() async throws {
+        let deployment = try await deployment()
+        deployment.time.advance(milliseconds: 7_000)
+        try await deployment.controller.append([write(1)], to: "eu")
+        let before = deployment.controller.now
+        await deployment.controller.close()
+        deployment.time.wallMilliseconds = 0
+        let controller = try await RegionFailoverController.open(at: deployment.path, time: deployment.time)
+        #expect(controller.now >= before)
+        await controller.close()
+    }
+
+    @Test("Heartbeats and quiet ticks cost no transaction, transitions do") func commits() async throws {
+        let deployment = try await deployment()
+        let controller = deployment.controller
+        func transaction() async throws -> UInt64 {
+            guard case .synced(let number) = try await controller.append([write(.random(in: 1...(.max)))], to: "eu").durability
+            else { return 0 }
+            return number
+        }
+        let before = try await transaction()
+        for _ in 0..<1000 {
+            deployment.time.advance(milliseconds: 1)
+            try await controller.heartbeat("eu")
+            try await controller.tick()
+        }
+        #expect(try await transaction() == before + 1)
+        try await controller.heartbeat("eu")
+        deployment.time.advance(milliseconds: 20_000)
+        try await controller.tick()
+        #expect(try await transaction() == before + 3)
+    }
+}

@@ -1,0 +1,179 @@
+import Bytes
+import HoldfastTesting
+import RegionFailover
+import ReplayFormat
+import Testing
+
+@Suite("The format") struct FormatTests {
+    private static func entries(_ random: inout SplitMix64) -> [FrameContent.Entry] {
+        let count = [1, 2, 17, 256].randomElement(using: &random) ?? 1
+        let start = [1, UInt64.max - 255, .random(in: 0...(.max), using: &random)].randomElement(using: &random) ?? 1
+        let isWild = Bool.random(using: &random)
+        return (0..<UInt64(count)).map { offset in
+            let write = OutstandingWrite(
+                origin: Bool.random(using: &random) ? "us" : "eu-west-1",
+                incarnation: isWild ? .random(in: 0...(.max), using: &random) : 3,
+                sequence: isWild ? .random(in: 0...(.max), using: &random) : start &+ offset,
+                key: (0..<Int.random(in: 0..<30, using: &random)).map { _ in .random(in: 0...255, using: &random) },
+                value: [UInt8](repeating: 7, count: Int.random(in: 0..<200, using: &random)),
+                kind: Bool.random(using: &random) ? .put : .delete,
+                timestamp: isWild ? Timestamp(milliseconds: .random(in: .min ... .max, using: &random)) : nil,
+                clock: isWild ? [1, 2, 3] : []
+            )
+            let time = isWild ? Int64.random(in: .min ... .max, using: &random) : 1_700_000_000_000
+            return FrameContent.Entry(write: write, enqueuedAt: Timestamp(milliseconds: time))
+        }
+    }
+
+    @Test("A frame gives back what was put into it", arguments: 0..<64 as Range<UInt64>)
+    func frameRoundTrip(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        let entries = Self.entries(&random)
+        let content = FrameContent.encode(entries[...])
+        #expect(try FrameContent.decode(content.span) == entries)
+    }
+
+    @Test("Damaged content throws or decodes, and never traps", arguments: 0..<64 as Range<UInt64>)
+    func damagedContent(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        let content = FrameContent.encode(Self.entries(&random)[...])
+        var outcomes = 0
+        for _ in 0..<200 {
+            var damaged = content
+            for _ in 0..<Int.random(in: 1...4, using: &random) {
+                damaged[Int.random(in: 0..<damaged.count, using: &random)] = .random(in: 0...255, using: &random)
+            }
+            if Bool.random(using: &random) { damaged.removeLast(Int.random(in: 0..<damaged.count, using: &random)) }
+            outcomes += (try? FrameContent.decode(damaged.span)) == nil ? 1 : 1
+        }
+        #expect(outcomes == 200)
+    }
+
+    private static func header(_ frame: [UInt8], skipped: [Bool]?) -> BlockHeader {
+        BlockHeader(
+            isCompressed: false,
+            skipped: skipped,
+            frameEntries: 17,
+            store: StoreID(high: 0x0102_0304_0506_0708, low: 9),
+            queue: 5,
+            firstPosition: 1000,
+            chainBefore: Hash128(high: 11, low: 12),
+            firstEnqueuedAt: Timestamp(milliseconds: -13),
+            rawBytes: 14,
+            contentLength: frame.count,
+            frameLength: frame.count
+        )
+    }
+
+    private static let skips: [[Bool]?] = [nil, (0..<17).map { $0 % 3 == 0 }]
+
+    @Test("A block gives back its header, and any flipped bit is noticed", arguments: skips)
+    func blockBits(skipped: [Bool]?) throws {
+        let frame = [UInt8](repeating: 9, count: 50)
+        let header = Self.header(frame, skipped: skipped)
+        let block = header.block(with: frame)
+        func read(_ bytes: [UInt8], queue: UInt32 = 5, position: UInt64 = 1000) throws -> BlockHeader {
+            try BlockHeader(verifying: bytes.span, store: header.store, queue: queue, firstPosition: position)
+        }
+        #expect(try read(block) == header)
+        #expect(header.lastPosition == 1000 + (skipped == nil ? 16 : 10))
+        for bit in 0..<(block.count * 8) {
+            var damaged = block
+            damaged[bit / 8] ^= 1 << UInt8(bit % 8)
+            #expect(throws: FormatError.self, "bit \(bit)") { try read(damaged) }
+        }
+        #expect(throws: FormatError.self) { try read(block, queue: 6) }
+        #expect(throws: FormatError.self) { try read(block, position: 1001) }
+        for length in 0..<block.count {
+            #expect(throws: FormatError.self, "length \(length)") { try read(Array(block.prefix(length))) }
+        }
+    }
+
+    @Test("A row is proved by its table, its key and every bit of its fields") func rowBits() throws {
+        let key = Key.text("key")
+        let value = Row.seal([1, 2, 3], key: key, in: .history)
+        #expect(try Row.open(value.span, key: key, in: .history) == [1, 2, 3])
+        for bit in 0..<(value.count * 8) {
+            var damaged = value
+            damaged[bit / 8] ^= 1 << UInt8(bit % 8)
+            #expect(throws: FormatError.self) { try Row.open(damaged.span, key: key, in: .history) }
+        }
+        #expect(throws: FormatError.self) { try Row.open(value.span, key: Key.text("kez"), in: .history) }
+        #expect(throws: FormatError.self) { try Row.open(value.span, key: key, in: .lost) }
+    }
+
+    @Test("A region's row gives back every field") func regionRow() throws {
+        var row = RegionRow(number: 7)
+        row.nextPosition = 100
+        row.headPosition = 60
+        row.entries = 40
+        row.rawBytes = 4000
+        row.storedBytes = 999
+        row.oldestEnqueuedAt = Timestamp(milliseconds: -5)
+        row.chain = Hash128(high: 1, low: 2)
+        row.counters.accepted = 99
+        row.counters.acknowledged = 50
+        row.counters.drained = 4
+        row.counters.dropped = 3
+        row.counters.dead = 1
+        row.counters.lost = 1
+        row.acknowledgedSinceEmpty = 12
+        row.attempts = 3
+        row.needsResync = true
+        row.isPaused = true
+        row.pausedUntil = Timestamp(milliseconds: 77)
+        row.pauseReason = "zażółć"
+        row.limits = QueueLimits(entriesMax: 0, bytesMax: nil, overflow: .dropOldest)
+        row.ageMax = 5
+        let bytes = row.encoded()
+        #expect(try RegionRow(decoding: bytes.span) == row)
+        #expect(row.isBalanced)
+        for length in 0..<bytes.count {
+            let prefix = Array(bytes.prefix(length))
+            #expect(throws: FormatError.self) { try RegionRow(decoding: prefix.span) }
+        }
+    }
+
+    @Test("Every event gives itself back") func events() throws {
+        let pending = QueueSummary(
+            entries: 1,
+            bytes: 2,
+            oldestMilliseconds: 3,
+            dead: 4,
+            needsResync: true,
+            isPaused: true
+        )
+        let kinds: [FailoverEvent.Kind] = [
+            .suspect, .failed, .recovering, .healthy, .demoted(epoch: 9),
+            .promoted(replaced: "us", epoch: 8, pending: pending), .replayed(entries: 7), .readmitted(forced: true),
+            .readmitted(forced: false), .switchedOver(replaced: "us", epoch: 6, pending: .empty),
+            .configured(added: ["a", "b"], removed: ["c"]), .paused, .resumed, .resyncNeeded, .resyncCleared,
+            .detectorPaused,
+        ]
+        for kind in kinds {
+            let event = FailoverEvent(kind: kind, at: Timestamp(milliseconds: -1), region: "eu")
+            let bytes = EventRow.encoded(event)
+            #expect(try EventRow.decode(bytes.span) == event)
+        }
+    }
+
+    @Test("A key of the ledger or of what was seen is read back, and nothing shorter is") func keys() throws {
+        let lost = Key.lost("eu-west-1", queue: 3, first: 10, last: 20)
+        let place = try LostKey(decoding: lost.span)
+        #expect(place.region == "eu-west-1")
+        #expect([UInt64(place.queue), place.first, place.last] == [3, 10, 20])
+        let range = Key.seenRange("eu", incarnation: 1, first: 2)
+        #expect(try SeenKey(decoding: range.span) == .range(origin: "eu", incarnation: 1, first: 2))
+        let floor = Key.seenFloor("eu")
+        #expect(try SeenKey(decoding: floor.span) == .floor(origin: "eu"))
+        for length in 0..<lost.count {
+            let prefix = Array(lost.prefix(length))
+            #expect(throws: FormatError.self) { try LostKey(decoding: prefix.span) }
+        }
+    }
+
+    @Test("A store's identity is printed as a UUID of version 4") func uuid() {
+        let id = StoreID.random().description
+        #expect(id.wholeMatch(of: /[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/) != nil)
+    }
+}
