@@ -90,6 +90,22 @@ let package = Package(
             dependencies: ["Holdfast", "HoldfastTesting", "ReplayStore", "ReplayFormat"],
             swiftSettings: strict
         ),
+        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        .executableTarget(
+            name: "CrashWorker",
+            dependencies: ["Holdfast"],
+            path: "Tests/CrashWorker",
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "CrashTests",
+            dependencies: [
+                "CrashWorker", "HoldfastTool", "TestSupport", "HoldfastTesting", "ReplayStore", "ReplayFormat",
+                "RegionFailover",
+            ],
+            exclude: ["recorder.c"],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

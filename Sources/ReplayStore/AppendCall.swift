@@ -1,3 +1,4 @@
+internal import Bytes
 package import RegionFailover
 package import ReplayFormat
 package import Zstd
@@ -163,6 +164,44 @@ struct PreparedFrame: Sendable {
         enqueuedAt = entries.map(\.enqueuedAt)
         canonical = Canonical()
         for entry in entries { canonical.append(entry) }
+    }
+
+    /// The block that holds the frame at a place in a queue.
+    ///
+    /// - Parameters:
+    ///   - chain: The digest before the block's first entry; on return the one after its last.
+    ///   - skipped: Which entries the queue has had; not all of them.
+    func block(
+        store: StoreID,
+        queue: UInt32,
+        at position: UInt64,
+        chain: inout Hash128,
+        skipping skipped: [Bool]? = nil
+    ) -> (header: BlockHeader, bytes: [UInt8]) {
+        var canonical = canonical
+        let chainBefore = chain
+        var firstKept: Int?
+        var rawBytes = 0
+        for index in 0..<count where skipped?[index] != true {
+            chain = canonical.advance(chain, over: index)
+            firstKept = firstKept ?? index
+            rawBytes += rawSizes[index]
+        }
+        guard let firstKept else { preconditionFailure("a frame of which every entry is skipped is not stored") }
+        let header = BlockHeader(
+            isCompressed: isCompressed,
+            skipped: skipped,
+            frameEntries: count,
+            store: store,
+            queue: queue,
+            firstPosition: position,
+            chainBefore: chainBefore,
+            firstEnqueuedAt: enqueuedAt[firstKept],
+            rawBytes: UInt32(rawBytes),
+            contentLength: contentLength,
+            frameLength: bytes.count
+        )
+        return (header, header.block(with: bytes))
     }
 
     /// What an entry takes in a frame at most, before compression.

@@ -62,6 +62,14 @@ package final class StoreBuilder {
         return database
     }
 
+    /// Removes a pair that was put before.
+    package func delete(_ key: [UInt8], in table: Table) throws(HoldfastError) {
+        try flush()
+        try transact { (transaction) throws(LMDBError) in
+            try transaction.delete(key, in: try self.database(table, transaction))
+        }
+    }
+
     private func flush() throws(HoldfastError) {
         let pairs = batch
         batch = []

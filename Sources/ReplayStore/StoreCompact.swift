@@ -28,18 +28,31 @@ package enum StoreCompact {
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> Report {
         let reader = try StoreReader.open(source)
-        if FileSystem.exists(destination) {
-            let names = try system { () throws(SystemError) in try FileSystem.names(in: destination) }
-            guard names.isEmpty else {
-                throw HoldfastError(
-                    code: .alreadyExists,
-                    message: "'\(destination)' is there already, and not empty. Choose a new directory."
-                ).at(destination)
-            }
-        } else {
-            try system { () throws(SystemError) in try FileSystem.makeDirectory(destination) }
-        }
+        try makeDestination(destination)
         return try write(reader, destination, DataFile.name, progress)
+    }
+
+    /// Makes the directory for a new store, unless it is there and empty.
+    static func makeDestination(_ path: String) throws(HoldfastError) {
+        guard FileSystem.exists(path) else {
+            do throws(SystemError) {
+                return try FileSystem.makeDirectory(path)
+            } catch {
+                throw HoldfastError(error).at(path)
+            }
+        }
+        let names: [String]
+        do throws(SystemError) {
+            names = try FileSystem.names(in: path)
+        } catch {
+            throw HoldfastError(error).at(path)
+        }
+        guard names.isEmpty else {
+            throw HoldfastError(
+                code: .alreadyExists,
+                message: "'\(path)' is there already, and not empty. Choose a new directory."
+            ).at(path)
+        }
     }
 
     /// Writes the store at `path` anew in its own directory, and puts the new file in the place of the old one.
@@ -80,16 +93,23 @@ package enum StoreCompact {
             try builder.finish(view.superblock)
             return entries
         }
-        let written = try StoreReader.open(destination, beside: false, file: file)
+        let after = try prove(destination, file)
+        return Report(bytesBefore: before, bytesAfter: after, entries: entries)
+    }
+
+    /// Checks a data file that was written anew, and gives its size.
+    @discardableResult
+    static func prove(_ path: String, _ file: String) throws(HoldfastError) -> Int64 {
+        let written = try StoreReader.open(path, beside: false, file: file)
         let check = try StoreCheck.run(written, .full)
         if let finding = check.findings.first(where: { $0.severity == .error }) {
             throw HoldfastError(
                 code: .damaged,
-                message: "The copy does not pass its check, so the store stays as it is: \(finding.message) Run 'holdfast "
-                    + "check --level full' on the store."
-            ).at(destination)
+                message: "What was written does not pass its check, so it takes nobody's place: \(finding.message) Run "
+                    + "'holdfast check --level full' on the source."
+            ).at(path)
         }
-        return Report(bytesBefore: before, bytesAfter: try written.fileSize(file), entries: entries)
+        return try written.fileSize(file)
     }
 
     /// Copies every pair, and proves it on the way.

@@ -224,41 +224,23 @@ extension StoreTransaction {
         in region: RegionID
     ) throws(HoldfastError) {
         var row = try regionRow(region)
-        var canonical = frame.canonical
-        let chainBefore = row.chain
-        var firstKept: Int?
-        var rawBytes = 0
-        var entries: UInt64 = 0
-        for index in 0..<frame.count where skipped?[index] != true {
-            row.chain = canonical.advance(row.chain, over: index)
-            firstKept = firstKept ?? index
-            rawBytes += frame.rawSizes[index]
-            entries += 1
-        }
-        guard let firstKept else { preconditionFailure("a frame of which every entry is skipped is not stored") }
-        let header = BlockHeader(
-            isCompressed: frame.isCompressed,
-            skipped: skipped,
-            frameEntries: frame.count,
+        let (header, block) = frame.block(
             store: core.superblock.store,
             queue: row.number,
-            firstPosition: row.nextPosition,
-            chainBefore: chainBefore,
-            firstEnqueuedAt: frame.enqueuedAt[firstKept],
-            rawBytes: UInt32(rawBytes),
-            contentLength: frame.contentLength,
-            frameLength: frame.bytes.count
+            at: row.nextPosition,
+            chain: &row.chain,
+            skipping: skipped
         )
-        let block = header.block(with: frame.bytes)
+        let entries = UInt64(header.entries)
         try putRaw(block, key: Key.number(row.nextPosition), in: .queue(row.number), append: true)
         if row.entries == 0 { row.oldestEnqueuedAt = header.firstEnqueuedAt }
         row.nextPosition += entries
         row.entries += entries
-        row.rawBytes &+= UInt64(rawBytes)
+        row.rawBytes &+= UInt64(header.rawBytes)
         row.storedBytes &+= UInt64(block.count + 8)
         row.counters.accepted &+= entries
         setRegionRow(region, row)
-        core.tally.regions[region, default: .init()].acceptedBytes += rawBytes
+        core.tally.regions[region, default: .init()].acceptedBytes += Int(header.rawBytes)
     }
 
     // MARK: Identities

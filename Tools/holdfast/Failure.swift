@@ -44,9 +44,22 @@ struct Failure: Error {
         if let systemCall = error.systemCall { message += " [\(systemCall)]" }
     }
 
+    /// An input that could not be opened or read.
+    init(reading name: String?, _ error: SystemError) {
+        let (status, code): (ExitStatus, String) =
+            switch error.number {
+            case 2, 20: (.notFound, "notFound")
+            case 1, 13: (.notPermitted, "notPermitted")
+            default: (.inputOutput, "ioFailed")
+            }
+        self.init(status, code: code, "The input '\(name ?? "-")' cannot be read: \(error.description).")
+    }
+
     /// The object for standard error, with the command to type next.
     var line: String {
-        guard let next, case .object(let outer) = json, case .object(let members)? = outer.first?.1 else { return json.line }
+        guard let next, case .object(let outer) = json, case .object(let members)? = outer.first?.1 else {
+            return json.line
+        }
         return JSON.object([("error", .object(members + [("next", .string(next))]))]).line
     }
 }
@@ -81,7 +94,6 @@ extension HoldfastError {
         return switch code {
         case .notFound: "holdfast init \(path) --local us-east-1 --regions us-east-1,eu-west-1"
         case .unknownRegion, .illegalTransition, .noSecondaryAvailable, .staleEpoch: "holdfast region status \(path)"
-        case .alreadyExists: "holdfast info \(path)"
         case .damaged: "holdfast check \(path) --level full"
         case .needsResync: "holdfast region clear-resync \(path) \(region)"
         case .full, .replayPending, .positionOutOfRange: "holdfast queues \(path)"
@@ -137,7 +149,11 @@ extension HoldfastTool {
             if asJSON {
                 failure = Failure(status, code: status == .usage ? "usage" : "other", message(for: error))
             } else {
-                failure = Failure(status, code: "usage", full.hasPrefix(label) ? String(full.dropFirst(label.count)) : full)
+                failure = Failure(
+                    status,
+                    code: "usage",
+                    full.hasPrefix(label) ? String(full.dropFirst(label.count)) : full
+                )
             }
         }
         if asJSON {

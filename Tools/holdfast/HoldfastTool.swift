@@ -25,7 +25,10 @@ import Platform
             ),
             CommandGroup(name: "Deliver:", subcommands: [Ack.self, Drain.self]),
             CommandGroup(name: "Fail over:", subcommands: [Region.self]),
-            CommandGroup(name: "Care:", subcommands: [Version.self]),
+            CommandGroup(
+                name: "Care:",
+                subcommands: [Check.self, Compact.self, Doctor.self, Simulate.self, Version.self]
+            ),
         ]
     )
 

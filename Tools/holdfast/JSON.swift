@@ -1,5 +1,3 @@
-import FoundationEssentials
-
 /// A JSON value whose members keep their order, so that the same thing is always printed the same way.
 enum JSON: Sendable, Equatable {
     case null
@@ -78,27 +76,10 @@ struct JSONError: Error, CustomStringConvertible {
 }
 
 extension JSON {
-    /// Reads one JSON value. The members of an object lose their order: they are sorted by name.
+    /// Reads one JSON value. An error names the place in the text, and never repeats the text, which may be a secret.
     init(parsing text: [UInt8]) throws(JSONError) {
-        do {
-            self = try JSONDecoder().decode(Parsed.self, from: Data(text)).value
-        } catch let error as DecodingError {
-            throw JSONError(Self.reason(error))
-        } catch {
-            throw JSONError("it is no JSON")
-        }
-    }
-
-    private static func reason(_ error: DecodingError) -> String {
-        let context: DecodingError.Context
-        switch error {
-        case .typeMismatch(_, let found), .valueNotFound(_, let found), .keyNotFound(_, let found): context = found
-        case .dataCorrupted(let found): context = found
-        @unknown default: return "it is no JSON"
-        }
-        // The parser's own words name the place, and never repeat the text, which may be a secret.
-        let detail = (context.underlyingError.map { "\($0)" } ?? context.debugDescription)
-        return "it is no JSON: \(detail.prefix(200))"
+        var reader = JSONReader(text)
+        self = try reader.document()
     }
 
     /// The members of an object; nil for anything else.
@@ -133,44 +114,4 @@ extension JSON {
 
     /// Truth; nil for anything else.
     var boolValue: Bool? { if case .bool(let value) = self { value } else { nil } }
-
-    /// What ``JSONDecoder`` fills in.
-    private struct Parsed: Decodable {
-        let value: JSON
-
-        private struct Name: CodingKey {
-            var stringValue: String
-            var intValue: Int? { nil }
-            init?(stringValue: String) { self.stringValue = stringValue }
-            init?(intValue: Int) { nil }
-        }
-
-        init(from decoder: any Decoder) throws {
-            if let container = try? decoder.container(keyedBy: Name.self) {
-                let names = container.allKeys.sorted { $0.stringValue < $1.stringValue }
-                value = .object(try names.map { ($0.stringValue, try container.decode(Parsed.self, forKey: $0).value) })
-                return
-            }
-            if var container = try? decoder.unkeyedContainer() {
-                var values: [JSON] = []
-                while !container.isAtEnd { values.append(try container.decode(Parsed.self).value) }
-                value = .array(values)
-                return
-            }
-            let container = try decoder.singleValueContainer()
-            if container.decodeNil() {
-                value = .null
-            } else if let bool = try? container.decode(Bool.self) {
-                value = .bool(bool)
-            } else if let string = try? container.decode(String.self) {
-                value = .string(string)
-            } else if let number = try? container.decode(UInt64.self) {
-                value = .unsigned(number)
-            } else if let number = try? container.decode(Int64.self) {
-                value = .integer(number)
-            } else {
-                value = .double(try container.decode(Double.self))
-            }
-        }
-    }
 }

@@ -3,9 +3,27 @@ struct Column {
     var title: String
     /// Whether its cells are numbers, which stand at the right.
     var isNumber = false
+    /// Colours a cell, given as it is and with what pads it.
+    var paint: (@Sendable (Style, _ cell: String, _ padded: String) -> String)?
 
     static func text(_ title: String) -> Self { Self(title: title) }
     static func number(_ title: String) -> Self { Self(title: title, isNumber: true) }
+    /// A column of verdicts.
+    static func verdict(_ title: String) -> Self {
+        Self(title: title) { style, cell, padded in
+            switch cell {
+            case "ok": style.green(padded)
+            case "fail", "error": style.red(padded)
+            default: style.yellow(padded)
+            }
+        }
+    }
+    /// A column of marks that somebody should look at, `-` where there is none.
+    static func flags(_ title: String) -> Self {
+        Self(title: title) { style, cell, padded in
+            cell == "-" ? padded : cell.contains("needsResync") ? style.red(padded) : style.yellow(padded)
+        }
+    }
 }
 
 /// Prints a list in the format that is wanted, row by row: it holds only the first rows of a table, for their widths.
@@ -44,6 +62,9 @@ final class ListPrinter {
         }
     }
 
+    /// Hands over the rows so far.
+    func flush() throws { try output.flush() }
+
     /// Prints what is left. `empty` is said where a table has no row.
     func end(empty: String) throws {
         switch format {
@@ -71,8 +92,10 @@ final class ListPrinter {
         for (index, cell) in cells.enumerated() {
             let padding = String(repeating: " ", count: max(0, widths[index] - cell.count))
             if index > 0 { line += "  " }
-            line += columns[index].isNumber ? padding + cell : index == cells.count - 1 ? cell : cell + padding
+            let padded = columns[index].isNumber ? padding + cell : index == cells.count - 1 ? cell : cell + padding
+            line += isTitle ? padded : columns[index].paint?(style, cell, padded) ?? padded
         }
+        while line.last == " " { line.removeLast() }
         try output.line(isTitle ? style.bold(line) : line)
     }
 }

@@ -1,0 +1,266 @@
+package import Bytes
+package import RegionFailover
+package import ReplayFormat
+private import Zstd
+
+/// What a dump says before its entries, as of one commit.
+package struct DumpHeader: Sendable {
+    /// One queue.
+    package struct Region: Sendable {
+        package var region: RegionID
+        package var queue: UInt32
+        /// The first position that is queued, and the last one that the dump goes to.
+        package var head: UInt64
+        package var through: UInt64
+        /// The chain's digest before the first entry, and before each entry that follows a range that was lost.
+        package var anchors: [UInt64: Hash128]
+
+        package init(region: RegionID, queue: UInt32, head: UInt64, through: UInt64, anchors: [UInt64: Hash128]) {
+            self.region = region
+            self.queue = queue
+            self.head = head
+            self.through = through
+            self.anchors = anchors
+        }
+    }
+
+    package var store: StoreID
+    package var created: Timestamp
+    package var regions: [Region]
+    /// Every row that is neither a block nor derived from one: the table's name, the key, and the stored value.
+    package var rows: [(table: Table, key: [UInt8], value: [UInt8])]
+    package var regionRows: [RegionID: RegionRow]
+}
+
+extension StoreReader {
+    /// Reads what a dump begins and ends with; the entries are read block by block after it.
+    package func dumpHeader() throws(HoldfastError) -> DumpHeader {
+        try look { (view) throws(HoldfastError) in
+            var header = DumpHeader(
+                store: view.superblock.store,
+                created: view.superblock.created,
+                regions: [],
+                rows: [],
+                regionRows: [:]
+            )
+            for table in view.tables where table.hasRows {
+                try view.scan(table) { (key, value) throws(HoldfastError) in
+                    header.rows.append((table, key, value.array))
+                    return true
+                }
+            }
+            for (region, row) in try view.regionRows() {
+                header.regionRows[region] = row
+                header.regions.append(
+                    DumpHeader.Region(
+                        region: region,
+                        queue: row.number,
+                        head: row.headPosition,
+                        through: row.nextPosition - 1,
+                        anchors: try view.anchors(region, row, codec)
+                    )
+                )
+            }
+            return header
+        }
+    }
+}
+
+extension StoreView {
+    /// The chain's digest before the head, and before each block that follows a range that was lost.
+    fileprivate func anchors(
+        _ region: RegionID,
+        _ row: RegionRow,
+        _ codec: FrameCodec
+    ) throws(HoldfastError) -> [UInt64: Hash128] {
+        var anchors: [UInt64: Hash128] = [:]
+        let store = superblock.store
+        try scan(.queue(row.number)) { (key, value) throws(HoldfastError) in
+            let position = try format("A key of 'queue/\(row.number)'") { () throws(FormatError) in
+                try Key.number(from: key.span)
+            }
+            let block = try? VerifiedBlock(value, store: store, queue: row.number, firstPosition: position)
+            guard let block, let entries = try? block.entries(codec) else { return false }
+            var canonical = Canonical()
+            var digest = block.header.chainBefore
+            for (index, entry) in entries.enumerated() where entry.position < row.headPosition {
+                canonical.append(FrameContent.Entry(write: entry.write, enqueuedAt: entry.enqueuedAt))
+                digest = canonical.advance(digest, over: index)
+            }
+            anchors[max(row.headPosition, position)] = digest
+            return false
+        }
+        let prefix = Key.lostPrefix(region, queue: row.number)
+        try scan(.lost, from: prefix) { (key, value) throws(HoldfastError) in
+            guard key.starts(with: prefix) else { return false }
+            guard let (place, lost) = try? LostRow.read(key, value), lost.anchor != .zero else { return true }
+            if anchors[place.last &+ 1] == nil { anchors[place.last &+ 1] = lost.anchor }
+            return true
+        }
+        return anchors
+    }
+}
+
+/// Writes a new store from the lines of a dump.
+package final class StoreLoader {
+    private let builder: StoreBuilder
+    private let codec = FrameCodec()
+    private let level: Int
+    private let store = StoreID.random()
+    private var queues: [RegionID: LoadingQueue] = [:]
+    private var superblockRows: [Superblock.Name: [UInt8]] = [:]
+    private var regionRows: [RegionID: RegionRow] = [:]
+    /// Entries that were loaded.
+    package private(set) var entries: UInt64 = 0
+
+    private struct LoadingQueue {
+        var number: UInt32
+        var anchors: [UInt64: Hash128]
+        var next: UInt64?
+        var first: UInt64?
+        var chain = Hash128.zero
+        /// Whether the chain had to begin anew, since entries left while the dump ran.
+        var isRechained = false
+        var group: [FrameContent.Entry] = []
+        var groupBytes = 0
+        var groupFirst: UInt64 = 0
+        var entries: UInt64 = 0
+        var rawBytes: UInt64 = 0
+        var storedBytes: UInt64 = 0
+        var oldest = Timestamp(milliseconds: 0)
+        /// The keys of the blocks that were written, and of those that had left the queue before the dump ended.
+        var keys: [UInt64] = []
+        var staleKeys: [UInt64] = []
+
+        /// Entries left at the head while the dump ran: what was dumped before them has left too.
+        mutating func beginAnew() {
+            staleKeys += keys
+            keys = []
+            (entries, rawBytes, storedBytes) = (0, 0, 0)
+            first = nil
+            chain = .zero
+            isRechained = true
+        }
+    }
+
+    /// Begins a store in the directory at `path`, which must be empty or not there.
+    package init(_ path: String, regions: [DumpHeader.Region], level: Int = 1) throws(HoldfastError) {
+        try StoreCompact.makeDestination(path)
+        builder = try StoreBuilder(path)
+        self.level = level
+        for region in regions {
+            queues[region.region] = LoadingQueue(number: region.queue, anchors: region.anchors)
+            try builder.make(.queue(region.queue))
+            try builder.make(.seen(region.queue))
+        }
+    }
+
+    private static func malformed(_ message: String) -> HoldfastError {
+        HoldfastError(code: .damaged, message: "The dump is not whole or was changed: \(message) Dump again.")
+    }
+
+    /// Adds an entry; the entries of a region come in the order of their positions.
+    package func add(_ entry: QueueEntry, to region: RegionID) throws(HoldfastError) {
+        guard var queue = queues[region] else { throw Self.malformed("its header does not name region '\(region)'.") }
+        queues[region] = nil
+        if queue.next != entry.position {
+            guard entry.position > 0, entry.position < .max, entry.position > (queue.next ?? 1) - 1 else {
+                throw Self.malformed("position \(entry.position) of region '\(region)' is out of order.")
+            }
+            try flush(&queue)
+            if let anchor = queue.anchors[entry.position] { queue.chain = anchor } else { queue.beginAnew() }
+        }
+        let loading = FrameContent.Entry(write: entry.write, enqueuedAt: entry.enqueuedAt)
+        let size = entry.write.rawBytes + 16
+        let isFull = queue.group.count == FrameContent.entriesMax || queue.groupBytes + size > FrameContent.bytesTarget
+        if isFull, !queue.group.isEmpty { try flush(&queue) }
+        if queue.first == nil {
+            queue.first = entry.position
+            queue.oldest = entry.enqueuedAt
+        }
+        if queue.group.isEmpty { queue.groupFirst = entry.position }
+        queue.group.append(loading)
+        queue.groupBytes += size
+        queue.next = entry.position + 1
+        queues[region] = queue
+        entries += 1
+    }
+
+    private func flush(_ queue: inout LoadingQueue) throws(HoldfastError) {
+        guard !queue.group.isEmpty else { return }
+        let frame = PreparedFrame(queue.group[...], codec: codec, level: level)
+        let (header, bytes) = frame.block(
+            store: store,
+            queue: queue.number,
+            at: queue.groupFirst,
+            chain: &queue.chain
+        )
+        try builder.putRaw(bytes, key: Key.number(queue.groupFirst), in: .queue(queue.number))
+        queue.entries += UInt64(header.entries)
+        queue.rawBytes += UInt64(header.rawBytes)
+        queue.storedBytes += UInt64(bytes.count + 8)
+        queue.keys.append(queue.groupFirst)
+        queue.group = []
+        queue.groupBytes = 0
+    }
+
+    /// Adds a row as it was stored, once it has been proved.
+    package func add(table: Table, key: [UInt8], value: [UInt8]) throws(HoldfastError) {
+        guard table.hasRows, (1...511).contains(key.count) else {
+            throw Self.malformed("a row of '\(table.name)' cannot be.")
+        }
+        do throws(FormatError) {
+            let fields = try Row.open(value.span, key: key, in: table)
+            switch table {
+            case .superblock:
+                guard let name = Superblock.Name(rawValue: String(decoding: key, as: UTF8.self)) else { return }
+                superblockRows[name] = fields
+                return
+            case .regions:
+                let (region, row) = try RegionRow.read(key, value.span)
+                regionRows[region] = row
+                return
+            default: break
+            }
+        } catch {
+            throw Self.malformed("a row of '\(table.name)': \(error.description).")
+        }
+        try builder.putRaw(value, key: key, in: table)
+    }
+
+    /// Makes what was loaded a store, with an identity of its own; on return it is checked and on the disk.
+    ///
+    /// - Parameter leftMeanwhile: Regions of which entries left at the head while the dump ran, as its trailer says.
+    package func finish(_ path: String, leftMeanwhile: Set<RegionID>) throws(HoldfastError) -> StoreID {
+        guard Set(regionRows.keys) == Set(queues.keys) else { throw Self.malformed("rows of regions are missing.") }
+        for (region, var queue) in queues {
+            try flush(&queue)
+            guard var row = regionRows[region] else { continue }
+            guard row.number == queue.number else { throw Self.malformed("the row of region '\(region)' does not fit.") }
+            let left = row.entries >= queue.entries ? row.entries - queue.entries : 0
+            if left > 0, leftMeanwhile.contains(region) {
+                row.counters.acknowledged &+= left
+                row.entries = queue.entries
+                row.headPosition = queue.first ?? row.nextPosition
+                row.rawBytes = queue.rawBytes
+                row.oldestEnqueuedAt = queue.oldest
+                queue.isRechained = true
+            }
+            if queue.isRechained, queue.entries > 0 { row.chain = queue.chain }
+            row.storedBytes = queue.storedBytes
+            let isWhole = row.entries == queue.entries && row.rawBytes == queue.rawBytes
+                && (queue.entries == 0 || row.chain == queue.chain)
+            for key in queue.staleKeys { try builder.delete(Key.number(key), in: .queue(queue.number)) }
+            guard isWhole else { throw Self.malformed("the entries of region '\(region)' are not those of its row.") }
+            try builder.put(row.encoded(), key: Key.region(region), in: .regions)
+        }
+        let rows = superblockRows
+        var superblock = try format("The superblock of the dump") { () throws(FormatError) in
+            try Superblock { (name) throws(FormatError) in rows[name] }
+        }
+        superblock.store = store
+        try builder.finish(superblock)
+        try StoreCompact.prove(path, "data.mdb")
+        return store
+    }
+}

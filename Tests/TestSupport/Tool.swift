@@ -1,0 +1,77 @@
+public import Foundation
+import Glibc
+
+/// Programs of this package, run as processes of their own.
+public enum Tool {
+    /// What a process left when it ended.
+    public struct Outcome: Sendable {
+        /// The exit code, or the signal's number where one ended it.
+        public var status: Int32
+        /// Whether a signal ended it.
+        public var isSignalled: Bool
+        public var output: String
+        public var talk: String
+
+        /// The lines of standard output, without an empty last one.
+        public var lines: [String] {
+            output.split(separator: "\n", omittingEmptySubsequences: false).map(String.init).dropLast(output.isEmpty ? 0 : 1)
+        }
+    }
+
+    /// Where the programs of this build are: beside the test's own.
+    public static func path(_ name: String = "holdfast") -> String {
+        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+        return URL(fileURLWithPath: own).deletingLastPathComponent().appending(path: name).path
+    }
+
+    /// A process that has not started, with the program's arguments and the environment's additions.
+    public static func process(
+        _ arguments: [String],
+        program: String = path(),
+        environment: [String: String] = [:]
+    ) -> Process {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: program)
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        return process
+    }
+
+    /// Runs a program to its end.
+    ///
+    /// - Parameter input: What it reads; nothing when nil.
+    public static func run(
+        _ arguments: [String],
+        input: String? = nil,
+        program: String = path(),
+        environment: [String: String] = [:]
+    ) throws -> Outcome {
+        let process = process(arguments, program: program, environment: environment)
+        // Files, not pipes: nothing can fill up and wait.
+        let directory = FileManager.default.temporaryDirectory.appending(path: "holdfast-run-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        func file(_ name: String, _ text: String) throws -> FileHandle {
+            let url = directory.appending(path: name)
+            try Data(text.utf8).write(to: url)
+            return try FileHandle(forUpdating: url)
+        }
+        process.standardInput = try file("in", input ?? "")
+        process.standardOutput = try file("out", "")
+        process.standardError = try file("err", "")
+        try process.run()
+        process.waitUntilExit()
+        return Outcome(
+            status: process.terminationStatus,
+            isSignalled: process.terminationReason == .uncaughtSignal,
+            output: String(decoding: try Data(contentsOf: directory.appending(path: "out")), as: UTF8.self),
+            talk: String(decoding: try Data(contentsOf: directory.appending(path: "err")), as: UTF8.self)
+        )
+    }
+
+    /// A file of the package's sources, from its root.
+    public static func source(_ path: String, from file: String = #filePath) -> URL {
+        URL(fileURLWithPath: file).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: path)
+    }
+}

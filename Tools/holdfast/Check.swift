@@ -1,0 +1,92 @@
+import ArgumentParser
+import Holdfast
+import ReplayStore
+
+extension StoreCheck.Level: ExpressibleByArgument {}
+
+/// `holdfast check`: looks for damage.
+struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Look for bytes that are not what was written, and for numbers that contradict each other.",
+        discussion: """
+            quick reads the rows and both ends of each queue; full reads everything: each checksum, position, counter, \
+            ledger and chain. Nothing is repaired or changed. Findings go to standard output; the exit code is 65 when \
+            one is an error. Works while another process has the store open, in one read transaction.
+
+            Example:
+              holdfast check ./store --level full
+            """
+    )
+
+    @OptionGroup var argument: StoreArgument
+    @Option(help: "How much is looked at.")
+    var level = StoreCheck.Level.quick
+    @OptionGroup var format: FormatOption
+
+    func run() throws {
+        let report = try StoreCheck.run(argument.store, level: level)
+        switch format.forObject {
+        case .table: try printTable(report)
+        case .json, .jsonl:
+            let output = Output()
+            try output.line(report.json(level))
+            try output.flush()
+        }
+        if !report.isClean { throw ExitStatus.damaged.exitCode }
+    }
+
+    private func printTable(_ report: StoreCheck.Report) throws {
+        let output = Output()
+        if !report.findings.isEmpty {
+            let columns: [Column] = [
+                .verdict("severity"), .text("code"), .text("region"), .text("positions"), .text("table"),
+                .text("what was found, and what to do"),
+            ]
+            let printer = ListPrinter(output, .table, columns)
+            for finding in report.findings {
+                try printer.row(
+                    .null,
+                    [
+                        finding.severity.rawValue, finding.code, finding.region?.rawValue ?? "-", finding.positions,
+                        finding.table.isEmpty ? "-" : finding.table, "\(finding.message) \(finding.action)",
+                    ]
+                )
+            }
+            try printer.end(empty: "")
+        }
+        let style = Style()
+        let verdict = report.isClean ? style.green("clean") : style.red("damaged")
+        let read =
+            level == .full ? ", \(report.blocks) blocks and \(report.entries) entries" : " and the ends of the queues"
+        try output.line("\(verdict): \(report.regions) regions\(read) were checked (\(level.rawValue))")
+        try output.flush()
+    }
+}
+
+extension StoreCheck.Finding {
+    fileprivate var positions: String {
+        guard let first else { return "-" }
+        guard let last, last != first else { return "\(first)" }
+        return "\(first)-\(last)"
+    }
+
+    fileprivate var json: JSON {
+        var members: [(String, JSON)] = [("code", .string(code)), ("severity", .string(severity.rawValue))]
+        if let region { members.append(("region", .string(region.rawValue))) }
+        if let first { members.append(("first", .unsigned(first))) }
+        if let last { members.append(("last", .unsigned(last))) }
+        if !table.isEmpty { members.append(("table", .string(table))) }
+        return .object(members + [("message", .string(message)), ("action", .string(action))])
+    }
+}
+
+extension StoreCheck.Report {
+    fileprivate func json(_ level: StoreCheck.Level) -> JSON {
+        .object([
+            ("clean", .bool(isClean)), ("level", .string(level.rawValue)),
+            ("regions", .unsigned(UInt64(max(0, regions)))),
+            ("blocks", .unsigned(UInt64(max(0, blocks)))), ("entries", .unsigned(entries)),
+            ("findings", .array(findings.map(\.json))),
+        ])
+    }
+}

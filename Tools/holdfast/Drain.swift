@@ -1,0 +1,67 @@
+import ArgumentParser
+import Holdfast
+
+/// `holdfast drain`: takes entries out of a queue and prints them.
+struct Drain: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Take entries out of a queue and print them as JSON lines: at most once.",
+        discussion: """
+            Entries are removed durably before they are printed: what is not delivered from here is gone. The safe way \
+            is 'records --values base64', then 'ack'. It is one step where the queue takes at most some 16 MiB; a larger \
+            one goes step by step, and when standard output is closed the rest stays queued.
+
+            Example:
+              holdfast drain ./store --region eu-west-1 --max 100 --values utf8 > delivered.jsonl
+            """
+    )
+
+    @OptionGroup var argument: StoreArgument
+    @Option(help: "The region whose queue it is.", transform: regionArgument)
+    var region: RegionID
+    @Option(help: "The most entries to take; all when left out.")
+    var max: UInt64?
+    @Option(help: "How values are printed: hex, base64 or utf8.")
+    var values = ValueForm.base64
+    @OptionGroup var format: FormatOption
+
+    private static let stepEntriesMax: UInt64 = 65_536
+    private static let stepBytes: UInt64 = 16 << 20
+
+    func validate() throws { try values.checkCarriesBytes("drain") }
+
+    func run() async throws {
+        let printer = ListPrinter(Output(), format.format ?? .jsonl, QueueEntry.columns(values))
+        try await argument.withController { controller in
+            var left = max ?? .max
+            // Also with nothing to take, so that an unknown region is told.
+            repeat {
+                let step = try await step(controller, left)
+                let receipt = try await controller.drain(region, max: Int(step))
+                try print(receipt.entries, printer)
+                left -= UInt64(receipt.entries.count)
+                guard !receipt.entries.isEmpty, receipt.remaining > 0 else { break }
+            } while left > 0
+        }
+        try printer.end(empty: "The queue is empty.")
+    }
+
+    /// How many entries are taken at once: few where they are large, since they are held in memory.
+    private func step(_ controller: RegionFailoverController, _ left: UInt64) async throws -> UInt64 {
+        let pending = try await controller.pending(for: region)
+        let average = pending.entries > 0 ? Swift.max(1, pending.bytes / pending.entries) : 1
+        return min(left, Self.stepEntriesMax, Swift.max(1, Self.stepBytes / average))
+    }
+
+    private func print(_ entries: [QueueEntry], _ printer: ListPrinter) throws {
+        do {
+            for entry in entries { try printer.row(entry.json(region, values), entry.cells(region, values)) }
+            try printer.flush()
+        } catch let error as Failure {
+            var failure = error
+            if let first = entries.first?.position, let last = entries.last?.position {
+                failure.message += " Positions \(first) to \(last) have left the queue, and were not all printed."
+            }
+            throw failure
+        }
+    }
+}

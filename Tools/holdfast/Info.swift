@@ -1,0 +1,58 @@
+import ArgumentParser
+import Holdfast
+import LMDB
+import Platform
+import ReplayFormat
+import ReplayStore
+import Zstd
+
+/// `holdfast info`: what a store is.
+struct Info: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Show what a store is, who leads, and how much is queued.",
+        discussion: """
+            Works while another process has the store open.
+
+            Example:
+              holdfast info ./store
+            """
+    )
+
+    @OptionGroup var argument: StoreArgument
+    @OptionGroup var format: FormatOption
+
+    func run() throws {
+        let reader = try argument.reader()
+        let (superblock, machine, rows) = try reader.look { (view) throws(HoldfastError) in
+            (view.superblock, try view.machine(), try view.regionRows())
+        }
+        let size = try reader.fileSize()
+        let user = try DirectoryLock.user(of: argument.store)
+        let entries = rows.reduce(into: UInt64(0)) { $0 &+= $1.1.entries }
+        let primary = machine.actingPrimary?.rawValue
+        let mode = superblock.mode == .local ? "local" : "replicated"
+        let compressor = FrameCodec.version
+        try printObject(
+            format.forObject,
+            .object([
+                ("store", .string(argument.store)), ("uuid", .string(superblock.store.description)),
+                ("format", .unsigned(UInt64(superblock.version))),
+                ("createdMs", .integer(superblock.created.milliseconds)),
+                ("mode", .string(mode)), ("incomplete", .bool(superblock.isIncomplete)), ("fileBytes", .integer(size)),
+                ("actingPrimary", primary.map { .string($0) } ?? .null), ("epoch", .unsigned(machine.epoch)),
+                ("regions", .unsigned(UInt64(rows.count))), ("entries", .unsigned(entries)),
+                ("lmdb", .string(LMDB.Environment.version)), ("zstd", .string(compressor)),
+                ("open", .bool(user != nil)), ("openedBy", user.map { .string($0) } ?? .null),
+            ]),
+            [
+                ("store", argument.store), ("uuid", superblock.store.description), ("format", "\(superblock.version)"),
+                ("created", timeText(superblock.created)),
+                ("mode", superblock.isIncomplete ? "\(mode), incomplete: a load did not end" : mode),
+                ("file size", bytesText(UInt64(max(0, size)))), ("acting primary", primary ?? "unknown"),
+                ("epoch", "\(machine.epoch)"), ("regions", "\(rows.count)"), ("entries", "\(entries)"),
+                ("lmdb", LMDB.Environment.version), ("zstd", compressor),
+                ("opened by", user.map { "last written by \($0)" } ?? "nobody"),
+            ]
+        )
+    }
+}

@@ -1,0 +1,114 @@
+import ArgumentParser
+import Holdfast
+import Platform
+import ReplayFormat
+import ReplayStore
+
+/// `holdfast records`: the entries that are queued.
+struct Records: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "List the entries that are queued.",
+        discussion: """
+            No payload is printed unless --values asks for it. Works while another process has the store open: entries \
+            that are acknowledged meanwhile may be missing, those appended meanwhile are not listed.
+
+            Examples:
+              holdfast records ./store --region eu-west-1 --from 100 --to 199
+              holdfast records ./store --key-prefix user: --reverse --limit 10 --values utf8
+            """
+    )
+
+    @OptionGroup var argument: StoreArgument
+    @Option(
+        name: .customLong("region"),
+        help: ArgumentHelp("Only this region's queue; repeat it for several.", valueName: "region"),
+        transform: regionArgument
+    )
+    var regions: [RegionID] = []
+    @Option(help: "The first position.")
+    var from: UInt64?
+    @Option(help: "The last position.")
+    var to: UInt64?
+    @Option(help: "Only entries appended at this time or later, in milliseconds since 1970 UTC.")
+    var since: Int64?
+    @Option(help: "Only entries appended at this time or earlier, in milliseconds since 1970 UTC.")
+    var until: Int64?
+    @Option(help: "Only writes of this origin.", transform: regionArgument)
+    var origin: RegionID?
+    @Option(help: "Only keys that begin with this text.")
+    var keyPrefix: String?
+    @Option(help: "The most entries to list, over all regions.")
+    var limit: UInt64?
+    @Flag(help: "The last entries first.")
+    var reverse = false
+    @Option(help: "How values are printed.")
+    var values = ValueForm.lengthAndHash
+    @OptionGroup var format: FormatOption
+
+    func run() throws {
+        let reader = try argument.reader()
+        let (store, rows) = try reader.look { (view) throws(HoldfastError) in
+            (view.superblock.store, try view.regionRows())
+        }
+        for region in regions where !rows.contains(where: { $0.0 == region }) {
+            throw HoldfastError.unknownRegion(region).at(argument.store)
+        }
+        let printer = ListPrinter(Output(), format.forList, QueueEntry.columns(values))
+        var damaged: UInt64 = 0
+        var left = limit ?? .max
+        for (region, row) in rows where regions.isEmpty || regions.contains(region) {
+            guard left > 0 else { break }
+            let queue = QueueReader(reader, row, store: store)
+            guard let range = range(queue) else { continue }
+            let body = { (block: QueueReader.Block) in
+                try list(block, region, range, printer, &left, &damaged)
+            }
+            if reverse { try queue.backward(range, body) } else { try queue.forward(range, body) }
+        }
+        try printer.end(empty: "No entry is queued that fits.")
+        if damaged > 0 {
+            throw Failure(
+                .damaged,
+                code: "damaged",
+                "\(damaged) \(damaged == 1 ? "block was" : "blocks were") damaged; the entries of the others are listed.",
+                next: "holdfast check \(shellQuoted(argument.store)) --level full"
+            )
+        }
+    }
+
+    private func range(_ queue: QueueReader) -> ClosedRange<UInt64>? {
+        let first = max(from ?? 0, queue.head)
+        let last = min(to ?? .max, queue.end - 1)
+        return first <= last ? first...last : nil
+    }
+
+    private func list(
+        _ block: QueueReader.Block,
+        _ region: RegionID,
+        _ range: ClosedRange<UInt64>,
+        _ printer: ListPrinter,
+        _ left: inout UInt64,
+        _ damaged: inout UInt64
+    ) throws -> Bool {
+        switch block {
+        case .damaged(let position, let reason):
+            damaged += 1
+            talk("holdfast: region \(region), block at position \(position): \(reason)")
+        case .entries(let entries):
+            for entry in reverse ? entries.reversed() : entries where range.contains(entry.position) && fits(entry) {
+                guard left > 0 else { return false }
+                try printer.row(entry.json(region, values), entry.cells(region, values))
+                left -= 1
+            }
+        }
+        return left > 0
+    }
+
+    private func fits(_ entry: QueueEntry) -> Bool {
+        if let since, entry.enqueuedAt.milliseconds < since { return false }
+        if let until, entry.enqueuedAt.milliseconds > until { return false }
+        if let origin, entry.write.origin != origin { return false }
+        if let keyPrefix, !entry.write.key.starts(with: keyPrefix.utf8) { return false }
+        return true
+    }
+}
