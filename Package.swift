@@ -106,6 +106,17 @@ let package = Package(
             exclude: ["recorder.c"],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "DocumentationTests",
+            dependencies: ["Holdfast", "HoldfastTesting", "TestSupport"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "CommandTests",
+            dependencies: ["HoldfastTool", "TestSupport", "HoldfastTesting"],
+            exclude: ["Golden", "read_store.py"],
+            swiftSettings: strict
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -162,7 +162,9 @@ extension RegionFailoverController {
         }
     }
 
-    /// Pauses the replay to a region: appends go on, and who replays is told to wait. It survives a restart.
+    /// Pauses the replay to a region: a mark, with its reason, that survives a restart.
+    ///
+    /// Appends go on. Whoever replays looks at the mark in ``statistics()``; batches that are asked for are still given.
     ///
     /// - Parameters:
     ///   - region: The region.

@@ -50,12 +50,14 @@ package final class DirectoryLock: Sendable {
         return .held(DirectoryLock(file: file))
     }
 
-    /// What the file says of who holds the lock of `directory`; nil when nobody does. It takes no lock itself.
+    /// What the file says of who holds the lock of `directory` for writing; nil when nobody does.
+    ///
+    /// It takes no lock itself, and those who share one do not count.
     package static func user(of directory: String) throws(SystemError) -> String? {
         guard FileSystem.exists(directory + "/LOCK") else { return nil }
         let file = try File(directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
         var range = flock()
-        range.l_type = Int16(F_WRLCK)
+        range.l_type = Int16(F_RDLCK)
         range.l_whence = Int16(SEEK_SET)
         guard unsafe fcntl(file.descriptor, F_OFD_GETLK, &range) == 0 else {
             throw SystemError(call: "fcntl(F_OFD_GETLK)", number: errno, path: file.path)

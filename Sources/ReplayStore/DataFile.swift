@@ -18,10 +18,22 @@ package enum DataFile {
     /// SIGBUS on the first touch of a missing page. The layout is that of LMDB 0.9: a page header of 16 bytes, then
     /// magic, version, address, map size, two database records of 48 bytes, last page, transaction.
     ///
-    /// - Throws: `damaged` when a meta page is no meta page, or the file is too short.
+    /// - Throws: `notFound` when there is no file, or an empty one; `damaged` when a meta page is no meta page, or the file is too short.
     package static func inspect(_ path: String) throws(HoldfastError) {
-        let file = try system { () throws(SystemError) in try File(path, O_RDONLY) }
+        let file: File
+        do throws(SystemError) {
+            file = try File(path, O_RDONLY)
+        } catch {
+            guard error.number == ENOENT || error.number == ENOTDIR else { throw HoldfastError(error) }
+            throw HoldfastError(code: .notFound, message: "There is no store here: '\(path)' is not there.")
+        }
         let size = try system { () throws(SystemError) in try file.size() }
+        guard size > 0 else {
+            throw HoldfastError(
+                code: .notFound,
+                message: "The data file '\(path)' is empty: making a store was interrupted. Run 'holdfast init' again."
+            )
+        }
         func page(at offset: Int) throws(HoldfastError) -> [UInt8] {
             try system { () throws(SystemError) in try file.read(atMost: 512, at: Int64(offset)) }
         }

@@ -62,7 +62,11 @@ struct QueueWalk {
         }
         checkPlace(block.header, decodes: decodes)
         next = block.header.lastPosition + 1
-        guard decodes else { return }
+        guard decodes else {
+            // The blocks between are not looked at, so the chain is not either.
+            chain = nil
+            return
+        }
         do throws(FormatError) {
             try count(block, codec)
         } catch {

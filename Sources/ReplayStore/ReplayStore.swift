@@ -130,10 +130,7 @@ package final class ReplayStore: Sendable {
     ) throws(HoldfastError) -> (StoreCore, StoreDirectory) {
         let data = path + "/" + DataFile.name
         switch opening {
-        case .existing:
-            guard FileSystem.exists(data) else {
-                throw HoldfastError(code: .notFound, message: "There is no store at '\(path)'.")
-            }
+        case .existing: try DataFile.inspect(data)
         case .new:
             if !FileSystem.exists(path) { try system { () throws(SystemError) in try FileSystem.makeDirectory(path) } }
         }
@@ -150,6 +147,13 @@ package final class ReplayStore: Sendable {
                 throw HoldfastError(
                     code: .incomplete,
                     message: "A load into this store did not end, so it is not whole. Load again into a new directory."
+                )
+            }
+            guard core.superblock.readCompatibleFeatures & ~Superblock.knownReadCompatibleFeatures == 0 else {
+                throw HoldfastError(
+                    code: .formatTooNew,
+                    message: "A newer version wrote the store (features \(core.superblock.readCompatibleFeatures)): this "
+                        + "one can read it, but not write to it. Use a newer holdfast."
                 )
             }
             guard core.superblock.mode == .local else {

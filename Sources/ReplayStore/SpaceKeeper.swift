@@ -24,6 +24,8 @@ enum SpaceKeeper {
         let needed = used + wanted + reserve
         if let full = fullMap(needed, core, wanted) { return full }
         guard needed > core.reservedEnd else { return nil }
+        // Pages that a reader holds which is no more would make the file grow for nothing.
+        _ = try? core.environment.clearStaleReaders()
         let ahead = min(max(used / 4, aheadMin), aheadMax)
         for end in [needed + ahead, needed] {
             do throws(SystemError) {

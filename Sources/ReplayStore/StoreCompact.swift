@@ -65,13 +65,14 @@ package enum StoreCompact {
         _ path: String,
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> Report {
-        guard FileSystem.exists(path + "/" + DataFile.name) else {
-            throw HoldfastError(code: .notFound, message: "There is no store at '\(path)'.").at(path)
+        do throws(HoldfastError) {
+            try DataFile.inspect(path + "/" + DataFile.name)
+        } catch {
+            throw error.at(path)
         }
         let held = try StoreDirectory.hold(path) { _ in }
         try held.removeLeftovers()
-        // A store that is locked has no other writer, so readers alone enter lock.mdb.
-        let report = try write(try StoreReader.open(path), path, DataFile.compactName, progress)
+        let report = try write(try StoreReader.open(path, beside: false), path, DataFile.compactName, progress)
         try system { () throws(SystemError) in
             try FileSystem.rename(path + "/" + DataFile.compactName, to: path + "/" + DataFile.name)
         }

@@ -70,6 +70,17 @@ final class StoreDirectory: Sendable {
         }
     }
 
+    /// Refuses a directory that this process has open: LMDB loses its own lock when one process opens a file twice.
+    static func checkNotOpenHere(_ path: String) throws(HoldfastError) {
+        let identity = try system { () throws(SystemError) in try FileSystem.identity(of: path) }
+        guard !open.withLock({ $0.contains(identity) }) else {
+            throw HoldfastError(
+                code: .alreadyOpen,
+                message: "This process has the store open already. Ask that controller, or close it first."
+            )
+        }
+    }
+
     /// Opens LMDB's environment in the directory, after a look at the file.
     func openEnvironment() throws(HoldfastError) -> Environment {
         let data = path + "/" + DataFile.name

@@ -20,7 +20,7 @@ package final class StoreReader {
     /// Opens the store at `path`.
     ///
     /// - Parameters:
-    ///   - beside: Whether another process may be writing. Without it `lock.mdb` is left alone.
+    ///   - beside: Whether another process may be writing. Without it `lock.mdb` is left alone: for who holds the lock.
     ///   - file: The data file's name, where it is not the usual one.
     package static func open(
         _ path: String,
@@ -28,11 +28,9 @@ package final class StoreReader {
         file: String = DataFile.name
     ) throws(HoldfastError) -> StoreReader {
         let data = path + "/" + file
-        guard FileSystem.exists(data) else {
-            throw HoldfastError(code: .notFound, message: "There is no store at '\(path)'.").at(path)
-        }
         do throws(HoldfastError) {
             try DataFile.inspect(data)
+            if beside { try StoreDirectory.checkNotOpenHere(path) }
             let reader = StoreReader(path: path, try openEnvironment(path, file, beside ? .readOnly : .readOnlyUnlocked))
             try reader.look { (_) throws(HoldfastError) in }
             return reader

@@ -287,7 +287,10 @@ extension StoreTransaction {
                 firstPosition: first.position
             )
             if let block, block.header.lastPosition < end, !decoding || (try? block.frameEntries(core.codec)) != nil {
-                if block.header.lastPosition >= row.headPosition { return (block, events) }
+                if block.header.lastPosition >= row.headPosition {
+                    if !events.isEmpty { try setOldest(region, block) }
+                    return (block, events)
+                }
                 // Everything in it has left, and what follows it is missing.
                 try delete(Key.number(first.position), in: .queue(row.number))
                 try recount(region)

@@ -9,8 +9,8 @@ struct Append: AsyncParsableCommand {
         discussion: """
             Each line has origin, sequence, key and value, and incarnation unless --incarnation is given; kind, \
             timestampMs and clock may follow. Bytes that are no text are given as keyBase64 or keyHex, valueBase64 or \
-            valueHex. Each batch is one durable commit: after a failure the batches before it stay, and nothing of it is \
-            there. Running the same input again is safe: a write that was accepted before is a duplicate, and is not \
+            valueHex. Each batch is one durable commit: after a failure the batches before it stay, and nothing of it \
+            is there. Running the same input again is safe: a write that was accepted before is a duplicate, and is not \
             queued again.
 
             Example:
@@ -55,7 +55,7 @@ struct Append: AsyncParsableCommand {
         }
         if outcome.malformed > 0 {
             talk(
-                "holdfast: \(outcome.malformed) malformed \(outcome.malformed == 1 ? "line was" : "lines were") skipped."
+                "holdfast: \(outcome.malformed) malformed line\(outcome.malformed == 1 ? " was" : "s were") skipped."
             )
         }
         if !printAcks { try printSummary(outcome) }
@@ -146,7 +146,8 @@ struct Append: AsyncParsableCommand {
         throw Failure(
             failure.lacksIncarnation ? .usage : .damaged,
             code: failure.lacksIncarnation ? "usage" : "malformedLine",
-            "Line \(number): \(failure.reason). The batches before its own are committed, nothing of its own is. \(advice)",
+            "Line \(number): \(failure.reason). The batches before its own are committed, nothing of its own is. "
+                + advice,
             [("line", .unsigned(number))]
         )
     }

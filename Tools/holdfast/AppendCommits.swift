@@ -28,7 +28,7 @@ final class AppendCommits {
     private let controller: RegionFailoverController
     private let regions: [RegionID]
     private let ifEpoch: UInt64?
-    /// Whether acknowledgements are printed; not any more once nobody reads them. The writes go on all the same.
+    /// Whether acknowledgements are printed: not any more once nobody reads them, but the writes go on all the same.
     private var printsAcks: Bool
     private var pending: Task<Answer, any Error>?
     private(set) var totals: [Total]
@@ -41,7 +41,7 @@ final class AppendCommits {
         totals = regions.map { Total(region: $0) }
     }
 
-    /// Waits for the commit before, and begins this one. `lines` are the numbers of the writes' lines.
+    /// Waits for the commit before, and begins this one; `lines` are the numbers of the writes' lines.
     func submit(_ writes: [OutstandingWrite], _ lines: [UInt64]) async throws {
         try await finish()
         guard !writes.isEmpty else { return }

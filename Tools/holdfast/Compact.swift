@@ -8,8 +8,8 @@ struct Compact: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write a store anew without the free space inside its file, and tell the size before and after.",
         discussion: """
-            --to never touches the store and works while it is in use; the copy is the store as of one commit. --in-place \
-            needs the store closed: it writes the new file beside the old one, syncs it, and renames it. Killed at any \
+            --to never touches the store and works while it is in use; the copy is the store as of one commit. \
+            --in-place needs the store closed: it writes the new file beside the old one, syncs it, and renames it. Killed at any \
             point, the old or the new one is there, whole. Without --yes it only tells what it would do.
 
             Examples:

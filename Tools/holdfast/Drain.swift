@@ -7,8 +7,8 @@ struct Drain: AsyncParsableCommand {
         abstract: "Take entries out of a queue and print them as JSON lines: at most once.",
         discussion: """
             Entries are removed durably before they are printed: what is not delivered from here is gone. The safe way \
-            is 'records --values base64', then 'ack'. It is one step where the queue takes at most some 16 MiB; a larger \
-            one goes step by step, and when standard output is closed the rest stays queued.
+            is 'records --values base64', then 'ack'. It is one step where the queue takes at most some 16 MiB; a \
+            larger one goes step by step, and when standard output is closed the rest stays queued.
 
             Example:
               holdfast drain ./store --region eu-west-1 --max 100 --values utf8 > delivered.jsonl

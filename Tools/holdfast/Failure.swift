@@ -37,11 +37,24 @@ struct Failure: Error {
     }
 
     init(_ error: HoldfastError) {
+        var error = error
+        if error.code == .notFound, let path = error.path, let refused = Self.refusal(path) { error = refused.at(path) }
         status = error.status
         message = error.message
         next = error.next
         json = error.json
         if let systemCall = error.systemCall { message += " [\(systemCall)]" }
+    }
+
+    /// Why one cannot look whether there is a store at `path`; nil when one can, and there is none.
+    private static func refusal(_ path: String) -> HoldfastError? {
+        do throws(SystemError) {
+            _ = try FileSystem.identity(of: path)
+            return nil
+        } catch {
+            let refused = HoldfastError(error)
+            return refused.code == .notPermitted ? refused : nil
+        }
     }
 
     /// An input that could not be opened or read.
@@ -68,7 +81,7 @@ struct Failure: Error {
 struct ClosedPipe: Error {}
 
 extension HoldfastError {
-    /// The exit code for each code. The only such map.
+    /// The exit code for each code: the only such map.
     var status: ExitStatus {
         switch code {
         case .unknownRegion, .invalidConfiguration: .usage
@@ -81,8 +94,8 @@ extension HoldfastError {
         case .inUse, .alreadyOpen, .replayerActive: .inUse
         case .notPermitted: .notPermitted
         case .formatTooNew: .formatTooNew
-        // The store is whole and says no: noSecondaryAvailable, illegalTransition, replayPending, needsResync, staleEpoch,
-        // full, identityBelowFloor, positionOutOfRange, networkFileSystem, replicatedStore and codes yet to come.
+        // The store is whole and says no: noSecondaryAvailable, illegalTransition, replayPending, needsResync,
+        // staleEpoch, full, identityBelowFloor, positionOutOfRange, networkFileSystem, replicatedStore and codes yet to come.
         default: .other
         }
     }

@@ -18,15 +18,17 @@ import Platform
             """,
         version: toolVersion,
         groupedSubcommands: [
-            CommandGroup(name: "Make and fill:", subcommands: [Init.self, Append.self]),
+            CommandGroup(name: "Make and fill", subcommands: [Init.self, Append.self, Load.self]),
             CommandGroup(
-                name: "Look:",
-                subcommands: [Info.self, Queues.self, Records.self, Get.self, History.self, Snapshot.self]
+                name: "Look",
+                subcommands: [
+                    Info.self, Queues.self, Records.self, Get.self, Dump.self, History.self, Snapshot.self,
+                ]
             ),
-            CommandGroup(name: "Deliver:", subcommands: [Ack.self, Drain.self]),
-            CommandGroup(name: "Fail over:", subcommands: [Region.self]),
+            CommandGroup(name: "Deliver", subcommands: [Ack.self, Drain.self]),
+            CommandGroup(name: "Fail over", subcommands: [Region.self]),
             CommandGroup(
-                name: "Care:",
+                name: "Care",
                 subcommands: [Check.self, Compact.self, Doctor.self, Simulate.self, Version.self]
             ),
         ]
@@ -34,6 +36,7 @@ import Platform
 
     static func main() async {
         System.ignoreBrokenPipes()
+        occupyStandardDescriptors()
         let arguments = Array(CommandLine.arguments.dropFirst())
         do {
             var command = try parseAsRoot(arguments)
@@ -46,6 +49,16 @@ import Platform
             end(with: error, asJSON: wantsJSON(arguments))
         }
     }
+}
+
+/// Fills the places of standard descriptors that the caller has closed.
+///
+/// Otherwise the data file could become descriptor 1, and the result be written into it. What stands there now refuses
+/// both reading and writing, so the failure is told.
+private func occupyStandardDescriptors() {
+    let pathOnly: CInt = 0x20_0000
+    // A file does not close a standard descriptor when it goes.
+    while let file = try? File("/dev/null", pathOnly), file.descriptor <= 2 {}
 }
 
 /// The version of the tool and the package.

@@ -14,8 +14,8 @@ struct Init: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make a store for a fresh deployment.",
         discussion: """
-            The directory is made with mode 0700; its parent must be there. The local region is primary, the others are \
-            secondary, all are healthy, and the epoch is 1.
+            The directory is made with mode 0700; its parent must be there. The local region is primary, the others \
+            are secondary, all are healthy, and the epoch is 1.
 
             Example:
               holdfast init ./store --local us-east-1 --regions us-east-1,eu-west-1,ap-south-1 \\
@@ -30,8 +30,8 @@ struct Init: AsyncParsableCommand {
     var regions: [RegionID]
     @Option(
         help: ArgumentHelp(
-            "The regions that may be promoted, best tier first: commas inside a tier, semicolons between tiers. Without "
-                + "it all regions are one tier.",
+            "The regions that may be promoted, best tier first: commas inside a tier, semicolons between tiers. "
+                + "Without it all regions are one tier.",
             valueName: "a,b;c"
         ),
         transform: { text in

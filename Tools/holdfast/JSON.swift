@@ -50,7 +50,9 @@ enum JSON: Sendable, Equatable {
 
     private static func write(_ string: String, into text: inout [UInt8]) {
         text.append(UInt8(ascii: "\""))
+        var previous: UInt8 = 0
         for byte in string.utf8 {
+            defer { previous = byte }
             switch byte {
             case UInt8(ascii: "\""): text.append(contentsOf: #"\""#.utf8)
             case UInt8(ascii: "\\"): text.append(contentsOf: #"\\"#.utf8)
@@ -58,6 +60,12 @@ enum JSON: Sendable, Equatable {
             case UInt8(ascii: "\r"): text.append(contentsOf: #"\r"#.utf8)
             case UInt8(ascii: "\t"): text.append(contentsOf: #"\t"#.utf8)
             case 0..<0x20, 0x7F:
+                text.append(contentsOf: #"\u00"#.utf8)
+                text.append(digits[Int(byte >> 4)])
+                text.append(digits[Int(byte & 15)])
+            // U+0080 to U+009F, which a terminal may obey: the first of their two bytes is there already.
+            case 0x80..<0xA0 where previous == 0xC2:
+                text.removeLast()
                 text.append(contentsOf: #"\u00"#.utf8)
                 text.append(digits[Int(byte >> 4)])
                 text.append(digits[Int(byte & 15)])
@@ -76,7 +84,9 @@ struct JSONError: Error, CustomStringConvertible {
 }
 
 extension JSON {
-    /// Reads one JSON value. An error names the place in the text, and never repeats the text, which may be a secret.
+    /// Reads one JSON value.
+    ///
+    /// An error names the place in the text, and never repeats the text, which may be a secret.
     init(parsing text: [UInt8]) throws(JSONError) {
         var reader = JSONReader(text)
         self = try reader.document()

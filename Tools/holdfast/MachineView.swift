@@ -14,7 +14,9 @@ extension FailoverMachine.Snapshot {
     /// The one region that takes local writes; nil where the rows contradict themselves.
     var actingPrimary: RegionID? { regions.first { $0.role.isActingPrimary }?.region }
 
-    /// How long a region has been silent as of the last commit. Neither downtime nor a reader's clock adds to it.
+    /// How long a region has been silent as of the last commit.
+    ///
+    /// Neither downtime nor a reader's clock adds to it.
     func silenceMilliseconds(_ status: RegionStatus) -> Int64 { max(0, time.milliseconds(since: status.lastSeen)) }
 }
 

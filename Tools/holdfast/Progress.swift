@@ -10,7 +10,7 @@ struct Progress {
 
     private static let second: UInt64 = 1_000_000_000
 
-    /// - Parameter total: What `done` comes to at the end; nil when nobody knows.
+    /// Begins; `total` is what `done` comes to at the end, nil when nobody knows.
     init(_ unit: String, total: Int64? = nil) {
         self.unit = unit
         self.total = total

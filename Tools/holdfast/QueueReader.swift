@@ -1,3 +1,4 @@
+import Bytes
 import Holdfast
 import ReplayFormat
 import ReplayStore
@@ -80,7 +81,7 @@ struct QueueReader {
             try view.scan(.queue(queue), from: Key.number(start)) { (key, value) throws(HoldfastError) in
                 let position = try Self.position(key)
                 guard position <= end else { return false }
-                found.append((position, copy(value)))
+                found.append((position, value.array))
                 bytes += value.count
                 return bytes < Self.lookBytes
             }
@@ -117,11 +118,4 @@ struct QueueReader {
             return .damaged(position: position, reason: error.description)
         }
     }
-}
-
-private func copy(_ bytes: Span<UInt8>) -> [UInt8] {
-    var copied: [UInt8] = []
-    copied.reserveCapacity(bytes.count)
-    for index in bytes.indices { copied.append(bytes[index]) }
-    return copied
 }

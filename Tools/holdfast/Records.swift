@@ -54,7 +54,7 @@ struct Records: ParsableCommand {
             throw HoldfastError.unknownRegion(region).at(argument.store)
         }
         let printer = ListPrinter(Output(), format.forList, QueueEntry.columns(values))
-        var damaged: UInt64 = 0
+        var damaged = Damage()
         var left = limit ?? .max
         for (region, row) in rows where regions.isEmpty || regions.contains(region) {
             guard left > 0 else { break }
@@ -66,12 +66,38 @@ struct Records: ParsableCommand {
             if reverse { try queue.backward(range, body) } else { try queue.forward(range, body) }
         }
         try printer.end(empty: "No entry is queued that fits.")
-        if damaged > 0 {
-            throw Failure(
+        if let failure = damaged.failure(argument.store) { throw failure }
+    }
+
+    /// The blocks that could not be read.
+    private struct Damage {
+        var count: UInt64 = 0
+        var blocks: [JSON] = []
+
+        /// So many are named; all are counted.
+        private static let namedMax: UInt64 = 1000
+
+        mutating func note(_ region: RegionID, _ position: UInt64, _ reason: String) {
+            count += 1
+            guard count <= Self.namedMax else { return }
+            blocks.append(
+                .object([
+                    ("region", .string(region.rawValue)), ("position", .unsigned(position)),
+                    ("reason", .string(reason)),
+                ])
+            )
+        }
+
+        func failure(_ store: String) -> Failure? {
+            guard count > 0, case .object(let first)? = blocks.first else { return nil }
+            let place = first.map { $0.1.stringValue ?? $0.1.line }
+            return Failure(
                 .damaged,
                 code: "damaged",
-                "\(damaged) \(damaged == 1 ? "block was" : "blocks were") damaged; the entries of the others are listed.",
-                next: "holdfast check \(shellQuoted(argument.store)) --level full"
+                "\(count) block\(count == 1 ? " was" : "s were") damaged; the entries of the others are listed. The first "
+                    + "is that of region '\(place[0])' at position \(place[1]): \(place[2]).",
+                next: "holdfast check \(shellQuoted(store)) --level full",
+                [("blocks", .array(blocks))]
             )
         }
     }
@@ -88,12 +114,11 @@ struct Records: ParsableCommand {
         _ range: ClosedRange<UInt64>,
         _ printer: ListPrinter,
         _ left: inout UInt64,
-        _ damaged: inout UInt64
+        _ damaged: inout Damage
     ) throws -> Bool {
         switch block {
         case .damaged(let position, let reason):
-            damaged += 1
-            talk("holdfast: region \(region), block at position \(position): \(reason)")
+            damaged.note(region, position, reason)
         case .entries(let entries):
             for entry in reverse ? entries.reversed() : entries where range.contains(entry.position) && fits(entry) {
                 guard left > 0 else { return false }

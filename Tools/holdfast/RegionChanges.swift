@@ -7,8 +7,8 @@ extension Region {
         static let configuration = CommandConfiguration(
             abstract: "Declare the acting primary failed, and promote the next region.",
             discussion: """
-                Outstanding writes do not prevent the promotion; the answer tells how many there are. Hand the new epoch \
-                to whatever must refuse the old primary.
+                Outstanding writes do not prevent the promotion; the answer tells how many there are. Hand the new \
+                epoch to whatever must refuse the old primary.
 
                 Example:
                   holdfast region fail ./store us-east-1 --if-epoch 1

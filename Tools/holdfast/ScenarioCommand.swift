@@ -18,9 +18,8 @@ struct BadCommand: Error {
 struct ScenarioCommand {
     /// What can be done.
     enum Word: String, CaseIterable {
-        case configure, heartbeat, tick, demoteAndPromote, readmit, switchover, append, acknowledge, drain, pause,
-            resume
-        case clearResync, role, state, pending, history, epoch
+        case configure, heartbeat, tick, demoteAndPromote, readmit, switchover, append, acknowledge, drain
+        case pause, resume, clearResync, role, state, pending, history, epoch
 
         /// The keys that a line with this word must have.
         var required: [String] {

@@ -65,7 +65,7 @@ final class ListPrinter {
     /// Hands over the rows so far.
     func flush() throws { try output.flush() }
 
-    /// Prints what is left. `empty` is said where a table has no row.
+    /// Prints what is left; `empty` is said where a table has no row.
     func end(empty: String) throws {
         switch format {
         case .jsonl: break

@@ -1,7 +1,9 @@
 import FoundationEssentials
 import Holdfast
 
-/// A line of input that is no write. It never repeats the line's content, which may be a secret.
+/// A line of input that is no write.
+///
+/// It never repeats the line's content, which may be a secret.
 struct MalformedLine: Error {
     var reason: String
     /// Whether the line lacks what the command line could have given.
@@ -13,7 +15,7 @@ struct MalformedLine: Error {
 extension OutstandingWrite {
     /// Reads a write from a line of JSON, in the names that `records` and `drain` print.
     ///
-    /// - Parameter incarnation: The incarnation of a line that has none.
+    /// `incarnation` is that of a line that has none.
     init(line: [UInt8], incarnation: UInt64?) throws(MalformedLine) {
         let members = try Self.members(line)
         let known: Set<String> = [

@@ -1,0 +1,49 @@
+#if ServiceLifecycleSupport
+public import ServiceLifecycle
+#endif  // ServiceLifecycleSupport
+
+extension RegionFailoverController {
+    /// Looks for silent regions until the task is cancelled, then closes the controller.
+    ///
+    /// It ticks four times within `suspectAfterMilliseconds`. Before each tick it counts as a heartbeat of the local
+    /// region, for which this process speaks. Where the configuration names no `detectorPauseAfterMilliseconds`, it is
+    /// set to `suspectAfterMilliseconds`: after the machine has slept, each region gets a fresh grace.
+    ///
+    /// On return the store is closed and synced. Under swift-service-lifecycle a graceful shutdown ends it too.
+    ///
+    /// - Throws: ``HoldfastError`` from a tick that failed, after the store has been closed.
+    public func run() async throws {
+        var failure: HoldfastError?
+        #if ServiceLifecycleSupport
+        failure = await cancelWhenGracefulShutdown { await self.tickUntilCancelled() }
+        #else
+        failure = await tickUntilCancelled()
+        #endif  // ServiceLifecycleSupport
+        await close()
+        if let failure { throw failure }
+    }
+
+    private func tickUntilCancelled() async -> HoldfastError? {
+        do throws(HoldfastError) {
+            var wanted = configuration
+            if wanted.detectorPauseAfterMilliseconds == nil {
+                wanted.detectorPauseAfterMilliseconds = wanted.suspectAfterMilliseconds
+                try await configure(wanted)
+            }
+            while !Task.isCancelled {
+                try await heartbeat(configuration.local)
+                try await tick()
+                let interval = max(1, configuration.suspectAfterMilliseconds / 4)
+                // Cancellation is the only error, and what the loop ends by.
+                try? await Task.sleep(for: .milliseconds(interval))
+            }
+            return nil
+        } catch {
+            return error
+        }
+    }
+}
+
+#if ServiceLifecycleSupport
+extension RegionFailoverController: Service {}
+#endif  // ServiceLifecycleSupport
