@@ -182,10 +182,17 @@ extension RegionFailoverController {
         } then: { (transaction, _, _) throws(HoldfastError) in
             try transaction.changeRow(of: region) { row in
                 row.isPaused = true
-                row.pauseReason = reason
+                row.pauseReason = Self.shortened(reason)
                 row.pausedUntil = until
             }
         }
+    }
+
+    /// The beginning of a reason that is kept: whole characters of at most so many bytes.
+    private static func shortened(_ reason: String) -> String {
+        var kept = reason
+        while kept.utf8.count > RegionRow.pauseReasonMax { kept.removeLast() }
+        return kept
     }
 
     /// Ends the pause of the replay to a region.

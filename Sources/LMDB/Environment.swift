@@ -89,6 +89,11 @@ private import CLMDB
     /// Begins a read transaction: the store as of the last commit, however long it lasts.
     package func beginRead() throws(LMDBError) -> Transaction { try Transaction(self, flags: UInt32(MDB_RDONLY)) }
 
+    /// From the next commit on, each is on the disk when it returns, also where the environment was opened in bulk.
+    package func syncEachCommit() throws(LMDBError) {
+        try check("mdb_env_set_flags", unsafe mdb_env_set_flags(pointer, UInt32(MDB_NOSYNC), 0))
+    }
+
     /// Returns when every commit is on the disk.
     package func sync() throws(LMDBError) {
         try check("mdb_env_sync", unsafe mdb_env_sync(pointer, 1))

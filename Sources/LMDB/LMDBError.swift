@@ -14,8 +14,12 @@ package struct LMDBError: Error, Sendable, Hashable, CustomStringConvertible {
     package var isMapFull: Bool { status == MDB_MAP_FULL }
     /// Whether the file is not what LMDB wrote.
     package var isDamage: Bool {
-        [MDB_CORRUPTED, MDB_PAGE_NOTFOUND, MDB_INVALID, MDB_PANIC, MDB_VERSION_MISMATCH].contains(status)
+        [MDB_CORRUPTED, MDB_PAGE_NOTFOUND, MDB_INVALID, MDB_VERSION_MISMATCH].contains(status)
     }
+    /// Whether LMDB does nothing any more, after an earlier failure.
+    package var isPanic: Bool { status == MDB_PANIC }
+    /// Whether no further named database can be opened.
+    package var isDatabasesFull: Bool { status == MDB_DBS_FULL }
     /// Whether every reader slot is taken.
     package var isReadersFull: Bool { status == MDB_READERS_FULL }
 }

@@ -164,7 +164,7 @@ extension BlockHeader {
             throw FormatError("a block of \(frameEntries) entries")
         }
         if flags & 2 != 0 {
-            skipped = Bitmap.unpack(try reader.array(Bitmap.size(frameEntries), "skipped"), count: frameEntries)
+            skipped = try Bitmap.unpack(try reader.array(Bitmap.size(frameEntries), "skipped"), count: frameEntries)
         }
         guard entries > 0, firstPosition > 0, firstPosition <= UInt64.max - UInt64(frameEntries) else {
             throw FormatError("a block of \(entries) entries at position \(firstPosition)")

@@ -28,6 +28,13 @@ struct ByteReader: ~Escapable {
         bytes[try take(1, field)]
     }
 
+    /// A byte that is 0 or 1.
+    mutating func flag(_ field: StaticString) throws(FormatError) -> Bool {
+        let value = try byte(field)
+        guard value <= 1 else { throw FormatError("\(field) is \(value), neither 0 nor 1") }
+        return value == 1
+    }
+
     mutating func number<Value: FixedWidthInteger & UnsignedInteger>(
         _ type: Value.Type,
         _ field: StaticString

@@ -29,7 +29,7 @@ package enum ControllerRows {
     package static func time(decoding fields: Span<UInt8>) throws(FormatError) -> (Timestamp, lastTick: Timestamp?) {
         var reader = ByteReader(fields)
         let time = Timestamp(milliseconds: try reader.signed("time"))
-        let ticked = try reader.byte("ticked") == 1
+        let ticked = try reader.flag("ticked")
         let lastTick = Timestamp(milliseconds: try reader.signed("last tick"))
         try reader.end("the time")
         return (time, ticked ? lastTick : nil)
@@ -92,10 +92,10 @@ package enum ControllerRows {
         for _ in 0..<(try reader.number(UInt16.self, "tiers")) { configuration.tiers.append(try regions(&reader)) }
         configuration.suspectAfterMilliseconds = try reader.signed("suspect after")
         configuration.historyCapacity = Int(try reader.number(UInt32.self, "history capacity"))
-        let pauses = try reader.byte("detector pause") == 1
+        let pauses = try reader.flag("detector pause")
         let pauseAfter = try reader.signed("detector pause")
         configuration.detectorPauseAfterMilliseconds = pauses ? pauseAfter : nil
-        configuration.automaticFailover = try reader.byte("automatic failover") == 1
+        configuration.automaticFailover = try reader.flag("automatic failover")
         try reader.end("the configuration")
         return configuration
     }
@@ -190,6 +190,7 @@ package enum EventRow {
             pending.oldestMilliseconds = try reader.signed("oldest")
             pending.dead = try reader.number(UInt64.self, "dead")
             let flags = try reader.byte("flags")
+            guard flags & ~7 == 0 else { throw FormatError("event flags \(flags) are unknown") }
             forced = flags & 1 != 0
             pending.needsResync = flags & 2 != 0
             pending.isPaused = flags & 4 != 0

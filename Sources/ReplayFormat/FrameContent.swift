@@ -202,7 +202,7 @@ package enum FrameContent {
         switch try reader.byte(field) {
         case 0: return Array(repeating: false, count: count)
         case 1: return Array(repeating: true, count: count)
-        case 2: return Bitmap.unpack(try reader.array(Bitmap.size(count), field), count: count)
+        case 2: return try Bitmap.unpack(try reader.array(Bitmap.size(count), field), count: count)
         case let mode: throw FormatError("\(field) have mode \(mode)")
         }
     }
@@ -236,8 +236,11 @@ package enum Bitmap {
         return bytes
     }
 
-    static func unpack(_ bytes: [UInt8], count: Int) -> [Bool] {
-        (0..<count).map { bytes[$0 / 8] & 1 << UInt8($0 % 8) != 0 }
+    static func unpack(_ bytes: [UInt8], count: Int) throws(FormatError) -> [Bool] {
+        if count % 8 > 0, let last = bytes.last, last >> UInt8(count % 8) != 0 {
+            throw FormatError("a bitmap has bits beyond its \(count) entries")
+        }
+        return (0..<count).map { bytes[$0 / 8] & 1 << UInt8($0 % 8) != 0 }
     }
 }
 

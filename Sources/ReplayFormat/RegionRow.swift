@@ -110,6 +110,7 @@ package struct RegionRow: Sendable, Hashable {
         let version = try reader.byte("row version")
         guard version == Self.version else { throw FormatError("region row version \(version) is unknown") }
         let flags = try reader.byte("row flags")
+        guard flags & ~63 == 0 else { throw FormatError("region row flags \(flags) are unknown") }
         number = try reader.number(UInt32.self, "queue number")
         nextPosition = try reader.number(UInt64.self, "next position")
         headPosition = try reader.number(UInt64.self, "head position")

@@ -68,6 +68,7 @@ package struct Superblock: Sendable, Hashable {
         var reader = ByteReader(identity.span)
         store = StoreID(high: try reader.number(UInt64.self, "store"), low: try reader.number(UInt64.self, "store"))
         created = Timestamp(milliseconds: try reader.signed("created"))
+        try reader.end("the row 'store'")
         (version, incompatibleFeatures, readCompatibleFeatures) = try Self.format(decoding: try row(.format))
         let modeRow = try row(.mode)
         switch modeRow.first {
@@ -78,16 +79,19 @@ package struct Superblock: Sendable, Hashable {
         let queues = try row(.queues)
         var queueReader = ByteReader(queues.span)
         nextQueue = try queueReader.number(UInt32.self, "next queue")
+        try queueReader.end("the row 'queues'")
         isIncomplete = try fields(.incomplete) != nil
     }
 
     /// Reads the row that tells whether the rest can be read: version and features.
     package static func format(decoding fields: [UInt8]) throws(FormatError) -> (UInt32, UInt64, UInt64) {
         var reader = ByteReader(fields.span)
-        return (
-            try reader.number(UInt32.self, "version"),
-            try reader.number(UInt64.self, "incompatible features"),
-            try reader.number(UInt64.self, "read-compatible features")
-        )
+        let version = try reader.number(UInt32.self, "version")
+        guard version > 0 else { throw FormatError("format version 0 was never written") }
+        let incompatible = try reader.number(UInt64.self, "incompatible features")
+        let readCompatible = try reader.number(UInt64.self, "read-compatible features")
+        // A newer version may have more to say here.
+        if version == currentVersion { try reader.end("the row 'format'") }
+        return (version, incompatible, readCompatible)
     }
 }

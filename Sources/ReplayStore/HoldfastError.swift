@@ -166,6 +166,17 @@ extension HoldfastError {
                 message: "The store's address space is used up. Replay and acknowledge, then run 'holdfast compact'."
             )
             field = "map"
+        } else if error.isDatabasesFull {
+            self.init(
+                code: .full,
+                message: "Too many regions have come and gone in this store. Close it, and run 'holdfast compact'."
+            )
+            field = "tables"
+        } else if error.isPanic {
+            self.init(
+                code: .poisoned,
+                message: "LMDB does nothing any more after an earlier failure. Close the store and open it again."
+            )
         } else if error.isDamage {
             self.init(
                 code: .damaged,

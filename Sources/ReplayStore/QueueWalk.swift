@@ -133,6 +133,9 @@ struct QueueWalk {
             if let before = chain { chain = canonical.advance(before, over: index) }
             raw += UInt64(entry.write.rawBytes)
             guard entry.position >= row.headPosition else { continue }
+            if entries == 0, entry.enqueuedAt != row.oldestEnqueuedAt {
+                note("counters", "The oldest entry of region '\(region)' is not as old as its row says.")
+            }
             entries += 1
             rawBytes += UInt64(entry.write.rawBytes)
             let number = SeenRanges.Number(incarnation: entry.write.incarnation, sequence: entry.write.sequence)
@@ -151,6 +154,9 @@ struct QueueWalk {
             note("missing", "Positions \(end) to \(row.nextPosition - 1) are missing.", end, row.nextPosition - 1)
         }
         if blocks == 0, row.entries > 0, !isDamaged { note("counters", "\(row.entries) entries are counted, none is there.") }
+        if row.entries != row.nextPosition - row.headPosition {
+            note("counters", "Region '\(region)' has \(row.entries) entries between \(row.headPosition) and \(row.nextPosition).")
+        }
         // Damage is named already; the sums it changes are not a second finding.
         guard isFull, !isDamaged else { return }
         if let chain, chain != row.chain, end == row.nextPosition {

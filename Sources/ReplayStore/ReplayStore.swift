@@ -144,10 +144,7 @@ package final class ReplayStore: Sendable {
         if case .existing = opening {
             try core.load()
             guard !core.superblock.isIncomplete else {
-                throw HoldfastError(
-                    code: .incomplete,
-                    message: "A load into this store did not end, so it is not whole. Load again into a new directory."
-                )
+                throw StoreView.incomplete
             }
             guard core.superblock.readCompatibleFeatures & ~Superblock.knownReadCompatibleFeatures == 0 else {
                 throw HoldfastError(

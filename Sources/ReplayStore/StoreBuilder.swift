@@ -98,13 +98,13 @@ package final class StoreBuilder {
     /// Makes the file a whole store with `superblock`; on return it is on the disk, its name with it.
     package func finish(_ superblock: Superblock) throws(HoldfastError) {
         for table in [Table.superblock, .regions, .controller, .history, .lost, .dictionaries, .raft] { try make(table) }
-        try flush()
-        // All data is on the disk before the row goes that says it is not.
-        try sync()
         var superblock = superblock
         superblock.isIncomplete = false
         for (name, fields) in superblock.encoded() { try put(fields, key: Key.text(name.rawValue), in: .superblock) }
         try flush()
+        // All data is on the disk before the row goes that says it is not, and that step is a durable one.
+        try sync()
+        try engine { () throws(LMDBError) in try environment.syncEachCommit() }
         try transact { (transaction) throws(LMDBError) in
             let database = try self.database(.superblock, transaction)
             try transaction.delete(Key.text(Superblock.Name.incomplete.rawValue), in: database)

@@ -24,9 +24,13 @@ struct StoreMetrics: Sendable {
     private let commitDuration = Metrics.Timer(label: "holdfast_commit_seconds")
 
     /// A transaction has become durable, `nanoseconds` after it began.
-    func committed(_ tally: Tally, nanoseconds: UInt64) {
+    func committed(nanoseconds: UInt64) {
         commits.increment()
         commitDuration.recordNanoseconds(Int64(clamping: nanoseconds))
+    }
+
+    /// What the callers of a transaction were told.
+    func count(_ tally: Tally) {
         for (region, change) in tally.regions {
             count("holdfast_accepted_writes_total", region, UInt64(change.accepted))
             count("holdfast_accepted_bytes_total", region, UInt64(change.acceptedBytes))

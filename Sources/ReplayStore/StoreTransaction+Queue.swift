@@ -93,6 +93,11 @@ extension StoreTransaction {
             let event = FailoverEvent(kind: .replayed(entries: UInt64(entries.count)), at: now, region: region)
             try record([event])
             events.append(event)
+            var row = try regionRow(region)
+            if row.entries == 0, row.acknowledgedSinceEmpty > 0 {
+                row.acknowledgedSinceEmpty = 0
+                setRegionRow(region, row)
+            }
             core.tally.regions[region, default: .init()].drained += UInt64(entries.count)
         }
         return DrainReceipt(entries: entries, remaining: try regionRow(region).entries, events: events)

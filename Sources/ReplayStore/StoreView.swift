@@ -18,7 +18,12 @@ package struct StoreView: ~Copyable {
 
     /// Looks at the store through `lmdb`; `catalog` names the databases, or nil to open those that are there.
     static func open(_ lmdb: consuming Transaction, with catalog: StoreCatalog?) throws(HoldfastError) -> StoreView {
-        let databases = if let catalog { catalog.databases } else { try openAll(lmdb) }
+        var databases = catalog?.databases ?? [:]
+        if catalog == nil {
+            let database = try engine { () throws(LMDBError) in try lmdb.database(Table.superblock.name, create: false) }
+            try checkFormat(lmdb, database.map { [.superblock: $0] } ?? [:])
+            databases = try openAll(lmdb)
+        }
         let superblock = try readSuperblock(lmdb, databases)
         return StoreView(lmdb: lmdb, databases: databases, superblock: superblock)
     }
@@ -49,32 +54,55 @@ package struct StoreView: ~Copyable {
         return databases
     }
 
-    private static func readSuperblock(
+    /// Refuses a newer format, before anything else is read that may have changed with it.
+    ///
+    /// The row `format` keeps its place, its layout and its checksum in every version.
+    private static func checkFormat(
         _ lmdb: borrowing Transaction,
-        _ databases: [Table: Database]
-    ) throws(HoldfastError) -> Superblock {
-        guard databases[.superblock] != nil else {
+        _ superblock: [Table: Database]
+    ) throws(HoldfastError) {
+        guard !superblock.isEmpty else {
             throw HoldfastError(
                 code: .notFound,
                 message: "The data file has no store in it: making one was interrupted. Run 'holdfast init' again."
             )
         }
+        let row = try row(Key.text(Superblock.Name.format.rawValue), .superblock, lmdb, superblock)
+        guard let row else {
+            guard try self.row(Key.text(Superblock.Name.incomplete.rawValue), .superblock, lmdb, superblock) == nil else {
+                throw incomplete
+            }
+            throw HoldfastError(FormatError("the superblock has no row 'format'"), in: "The superblock")
+        }
+        let (version, incompatible, _) = try format("The superblock") { () throws(FormatError) in
+            try Superblock.format(decoding: row)
+        }
+        guard version <= Superblock.currentVersion, incompatible & ~Superblock.knownIncompatibleFeatures == 0 else {
+            throw HoldfastError(
+                code: .formatTooNew,
+                message: "The store has format \(version) with features \(incompatible); this program reads up to "
+                    + "format \(Superblock.currentVersion) with features "
+                    + "\(Superblock.knownIncompatibleFeatures). Use a newer holdfast."
+            )
+        }
+    }
+
+    /// What a store is refused with whose load or copy did not end.
+    static var incomplete: HoldfastError {
+        HoldfastError(
+            code: .incomplete,
+            message: "Writing this store, by a load or a copy, did not end, so it is not whole. Remove the directory, and "
+                + "load or copy again into a new one."
+        )
+    }
+
+    private static func readSuperblock(
+        _ lmdb: borrowing Transaction,
+        _ databases: [Table: Database]
+    ) throws(HoldfastError) -> Superblock {
         var rows: [Superblock.Name: [UInt8]] = [:]
         for name in Superblock.Name.allCases {
             rows[name] = try row(Key.text(name.rawValue), .superblock, lmdb, databases)
-        }
-        if let fields = rows[.format] {
-            let (version, incompatible, _) = try format("The superblock") { () throws(FormatError) in
-                try Superblock.format(decoding: fields)
-            }
-            guard version <= Superblock.currentVersion, incompatible & ~Superblock.knownIncompatibleFeatures == 0 else {
-                throw HoldfastError(
-                    code: .formatTooNew,
-                    message: "The store has format \(version) with features \(incompatible); this program reads up to "
-                        + "format \(Superblock.currentVersion) with features "
-                        + "\(Superblock.knownIncompatibleFeatures). Use a newer holdfast."
-                )
-            }
         }
         return try format("The superblock") { () throws(FormatError) in
             try Superblock { (name) throws(FormatError) in rows[name] }

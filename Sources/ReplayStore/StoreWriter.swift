@@ -154,9 +154,8 @@ final class StoreWriter: Sendable {
             for append in appends { append.waiting.resume(returning: .failure(failure.error)) }
             return
         }
-        if core.changes > 0 {
-            metrics.committed(core.tally, nanoseconds: System.monotonicNanoseconds - started)
-        }
+        if core.changes > 0 { metrics.committed(nanoseconds: System.monotonicNanoseconds - started) }
+        metrics.count(core.tally)
         for (control, refusal) in zip(controls, refusals) { control.end(refusal) }
         for (append, outcome) in zip(appends, outcomes) { append.waiting.resume(returning: outcome) }
     }
@@ -195,6 +194,7 @@ final class StoreWriter: Sendable {
                 _ = try transaction.commit()
             } catch {
                 var mapped = HoldfastError(error)
+                mapped.code = .ioFailed
                 mapped.message = "A commit failed, so nobody knows whether it is on the disk. " + mapped.message
                 return Failure(error: mapped, isOutcomeUnknown: true)
             }

@@ -17,9 +17,8 @@ struct Simulate: AsyncParsableCommand {
             Example:
               holdfast simulate <<'END'
               {"do":"configure","local":"us","regions":["us","eu"]}
-              {"do":"append","region":"eu","writes":[{"origin":"us","sequence":1,"key":"k","value":"v"}]}
               {"do":"demoteAndPromote","region":"us","atMs":40}
-              {"do":"drain","region":"eu"}
+              {"do":"history"}
               END
             """
     )
