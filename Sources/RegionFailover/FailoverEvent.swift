@@ -16,7 +16,8 @@ public struct FailoverEvent: Sendable, Hashable {
         case demoted(epoch: UInt64)
         /// The region became the acting primary in place of `replaced`, with `pending` still outstanding for it.
         case promoted(replaced: RegionID, epoch: UInt64, pending: QueueSummary)
-        /// The region's queue became empty; `entries` were delivered since the event before.
+        /// The region received writes: an acknowledgement emptied its queue, and `entries` were acknowledged since it
+        /// was last empty; or a drain took `entries`.
         case replayed(entries: UInt64)
         /// The region is a healthy secondary again; `forced` when that was only possible by force.
         case readmitted(forced: Bool)

@@ -39,10 +39,13 @@ final class Printed: Sendable {
     let lines = Mutex<[String]>([])
 }
 
-/// The examples' `print`: it keeps the line.
-func print(_ items: Any...) {
-    let line = items.map { "\($0)" }.joined(separator: " ")
-    Printed.current?.lines.withLock { $0.append(line) }
+/// The examples' `print`: it keeps the line. One for each number of items, so that the library's is never preferred.
+func print(_ item: some Any) { keep(["\(item)"]) }
+func print(_ first: some Any, _ second: some Any) { keep(["\(first)", "\(second)"]) }
+func print(_ first: some Any, _ second: some Any, _ third: some Any) { keep(["\(first)", "\(second)", "\(third)"]) }
+
+private func keep(_ items: [String]) {
+    Printed.current?.lines.withLock { $0.append(items.joined(separator: " ")) }
 }
 
 @Suite("The examples of the documentation") struct DocumentationTests {
