@@ -49,7 +49,7 @@ let package = Package(
         .systemLibrary(name: "CPlatform"),
         .target(name: "Platform", dependencies: ["CPlatform"], swiftSettings: strict),
         .target(name: "Bytes", dependencies: ["CXXHash"], swiftSettings: strict),
-        .target(name: "Zstd", dependencies: ["CZstd"], swiftSettings: strict),
+        .target(name: "Zstd", dependencies: ["CZstd", "Platform"], swiftSettings: strict),
         .target(name: "LMDB", dependencies: ["CLMDB"], swiftSettings: strict),
         .target(name: "RegionFailover", swiftSettings: strict),
         .target(name: "ReplayFormat", dependencies: ["RegionFailover", "Bytes"], swiftSettings: strict),

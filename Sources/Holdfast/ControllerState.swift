@@ -1,7 +1,7 @@
+internal import Platform
 internal import RegionFailover
 internal import ReplayFormat
 internal import ReplayStore
-internal import Synchronization
 
 /// The failover machine beside its rows in the store.
 ///
@@ -17,11 +17,11 @@ final class ControllerState: Sendable {
         var storing: FailoverMachine.Snapshot?
     }
 
-    private let machines: Mutex<Machines>
+    private let machines: Lock<Machines>
     let clock: ControllerClock
 
     init(_ machine: FailoverMachine, stored: FailoverMachine.Snapshot, clock: ControllerClock) {
-        machines = Mutex(Machines(working: machine, committed: machine, stored: stored))
+        machines = Lock(Machines(working: machine, committed: machine, stored: stored))
         self.clock = clock
     }
 

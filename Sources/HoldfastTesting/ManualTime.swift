@@ -1,5 +1,5 @@
 public import Holdfast
-private import Synchronization
+private import Platform
 
 /// A clock that stands still until it is moved: time for tests and scenarios.
 public final class ManualTime: TimeSource {
@@ -7,10 +7,10 @@ public final class ManualTime: TimeSource {
         var wall: Int64
         var elapsed: Int64 = 0
     }
-    private let reading: Mutex<Reading>
+    private let reading: Lock<Reading>
 
     /// Creates a clock that shows `wallMilliseconds` since 1970 UTC.
-    public init(wallMilliseconds: Int64 = 0) { reading = Mutex(Reading(wall: wallMilliseconds)) }
+    public init(wallMilliseconds: Int64 = 0) { reading = Lock(Reading(wall: wallMilliseconds)) }
 
     /// Wall time, which can be set back.
     public var wallMilliseconds: Int64 {

@@ -41,14 +41,15 @@ private import CLMDB
     /// Opens the environment in the file `path`, with its lock file at `path` + `-lock` unless `isDirectory`.
     ///
     /// - Parameters:
-    ///   - mapSizeBytes: The address space wanted. Where the system refuses it, half is tried, down to 16 MiB.
+    ///   - mapSizeBytes: The address space wanted; nil for as much as the writer took. Where the system refuses it, half
+    ///     is tried, down to 16 MiB.
     ///   - databasesMax: How many named databases may be open.
     ///   - readersMax: How many read transactions may be open at once.
     package init(
         path: String,
         isDirectory: Bool = true,
         access: Access,
-        mapSizeBytes: Int,
+        mapSizeBytes: Int?,
         databasesMax: Int,
         readersMax: Int
     ) throws(LMDBError) {
@@ -65,18 +66,21 @@ private import CLMDB
             var pointer: OpaquePointer?
             try check("mdb_env_create", unsafe mdb_env_create(&pointer))
             do throws(LMDBError) {
-                try check("mdb_env_set_mapsize", unsafe mdb_env_set_mapsize(pointer, size))
+                if let size { try check("mdb_env_set_mapsize", unsafe mdb_env_set_mapsize(pointer, size)) }
                 try check("mdb_env_set_maxdbs", unsafe mdb_env_set_maxdbs(pointer, UInt32(databasesMax)))
                 try check("mdb_env_set_maxreaders", unsafe mdb_env_set_maxreaders(pointer, UInt32(readersMax)))
                 try check("mdb_env_open", unsafe mdb_env_open(pointer, path, flags, 0o600))
+                var info = unsafe MDB_envinfo()
+                try check("mdb_env_info", unsafe mdb_env_info(pointer, &info))
                 self.address = UInt(bitPattern: pointer)
-                self.mapSizeBytes = size
+                self.mapSizeBytes = unsafe info.me_mapsize
                 return
             } catch {
                 // An environment that failed to open must be closed, and another made for the next try.
                 unsafe mdb_env_close(pointer)
-                guard error.status == outOfMemory, size > 16 << 20 else { throw error }
-                size /= 2
+                let next = size.map { $0 / 2 } ?? 1 << 40
+                guard error.status == outOfMemory, next > 8 << 20 else { throw error }
+                size = next
             }
         }
     }

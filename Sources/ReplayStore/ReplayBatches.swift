@@ -1,8 +1,8 @@
 private import Bytes
 internal import Zstd
+internal import Platform
 public import RegionFailover
 public import ReplayFormat
-internal import Synchronization
 
 /// Entries from the head of one region's queue, in order, to be sent to the region.
 public struct ReplayBatch: Sendable {

@@ -5,7 +5,6 @@ private import Logging
 internal import Platform
 package import RegionFailover
 package import ReplayFormat
-internal import Synchronization
 internal import Zstd
 
 /// Durable replay queues, one for each region, in one LMDB environment.
@@ -20,8 +19,8 @@ package final class ReplayStore: Sendable {
     let writer: StoreWriter
     let codec = FrameCodec()
     private let processID = System.processID
-    private let opened: Mutex<Opened?>
-    let replayers = Mutex<[RegionID: UInt64]>([:])
+    private let opened: Lock<Opened?>
+    let replayers = Lock<[RegionID: UInt64]>([:])
     private let readers = DispatchQueue(label: "holdfast.read", attributes: .concurrent)
 
     /// What reads need, until the store is closed.
@@ -36,7 +35,7 @@ package final class ReplayStore: Sendable {
         self.options = options
         self.writer = writer
         self.storeID = opened.catalog.store
-        self.opened = Mutex(opened)
+        self.opened = Lock(opened)
     }
 
     deinit { writer.abandon() }
@@ -136,7 +135,7 @@ package final class ReplayStore: Sendable {
         }
         let directory = try StoreDirectory.hold(path) { options.logger.notice("\($0)") }
         if case .new = opening { try checkVacant(path) }
-        let environment = try directory.openEnvironment()
+        let environment = try directory.openEnvironment(mapSizeBytes: options.mapSizeBytes)
         let file = try system { () throws(SystemError) in try File(data, O_RDWR) }
         var superblock = Superblock(store: StoreID(high: 0, low: 0), created: Timestamp(milliseconds: 0))
         if case .new(let identity, let created) = opening { superblock = Superblock(store: identity, created: created) }
@@ -255,7 +254,7 @@ package final class ReplayStore: Sendable {
             codec: codec,
             level: options.compressionLevel
         )
-        let ticket = Mutex<UInt64?>(nil)
+        let ticket = Lock<UInt64?>(nil)
         let result = await withTaskCancellationHandler {
             await withCheckedContinuation {
                 (waiting: CheckedContinuation<Result<[AppendReceipt], HoldfastError>, Never>) in
@@ -295,7 +294,7 @@ package final class ReplayStore: Sendable {
         _ body: @escaping @Sendable (inout StoreTransaction) throws(HoldfastError) -> Value
     ) async throws(HoldfastError) -> Value {
         try checkProcess()
-        let outcome = Mutex<Result<Value, HoldfastError>?>(nil)
+        let outcome = Lock<Result<Value, HoldfastError>?>(nil)
         let failure = await withCheckedContinuation { (waiting: CheckedContinuation<HoldfastError?, Never>) in
             let control = StoreWriter.Control(
                 run: { transaction in

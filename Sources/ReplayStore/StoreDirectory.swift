@@ -1,14 +1,13 @@
 private import Glibc
 internal import LMDB
 internal import Platform
-private import Synchronization
 
 /// A store's directory, held: nobody else in this process or in another one can open it until this goes.
 final class StoreDirectory: Sendable {
     let path: String
     private let identity: FileIdentity
     // Both are released in `deinit`, the environment first: the lock must outlive every write.
-    private let held: Mutex<Held>
+    private let held: Lock<Held>
 
     private struct Held: Sendable {
         var environment: Environment?
@@ -16,12 +15,12 @@ final class StoreDirectory: Sendable {
     }
 
     /// Directories that this process has open, by identity: the path alone can lie.
-    private static let open = Mutex<Set<FileIdentity>>([])
+    private static let open = Lock<Set<FileIdentity>>([])
 
     private init(path: String, identity: FileIdentity, lock: DirectoryLock) {
         self.path = path
         self.identity = identity
-        held = Mutex(Held(environment: nil, lock: lock))
+        held = Lock(Held(environment: nil, lock: lock))
     }
 
     deinit {
@@ -82,7 +81,7 @@ final class StoreDirectory: Sendable {
     }
 
     /// Opens LMDB's environment in the directory, after a look at the file.
-    func openEnvironment() throws(HoldfastError) -> Environment {
+    func openEnvironment(mapSizeBytes: Int) throws(HoldfastError) -> Environment {
         let data = path + "/" + DataFile.name
         if FileSystem.exists(data) {
             let size = try system { () throws(SystemError) in try File(data, O_RDONLY).size() }
@@ -93,7 +92,7 @@ final class StoreDirectory: Sendable {
             try Environment(
                 path: path,
                 access: .readWrite,
-                mapSizeBytes: StoreLimits.mapSizeBytes,
+                mapSizeBytes: mapSizeBytes,
                 databasesMax: StoreLimits.databasesMax,
                 readersMax: StoreLimits.readersMax
             )

@@ -10,6 +10,10 @@ public struct StoreOptions: Sendable {
     public var storedBytesMax: UInt64?
     /// Bytes of disk that are kept for acknowledgements when the disk is full; 1 MiB by default, at least 64 KiB.
     public var acknowledgeReserveBytes: Int
+    /// Address space that is asked for; 4 TiB by default. Where the system refuses it, half is tried, down to 16 MiB.
+    ///
+    /// It costs no memory and no disk, and bounds what the store can grow to.
+    public var mapSizeBytes: Int
     /// Where the store logs. It logs at info or below, and never keys or values.
     public var logger: Logger
 
@@ -21,11 +25,13 @@ public struct StoreOptions: Sendable {
         compressionLevel: Int = 1,
         storedBytesMax: UInt64? = nil,
         acknowledgeReserveBytes: Int = 1 << 20,
+        mapSizeBytes: Int = StoreLimits.mapSizeBytes,
         logger: Logger = Logger(label: "holdfast")
     ) {
         self.compressionLevel = compressionLevel
         self.storedBytesMax = storedBytesMax
         self.acknowledgeReserveBytes = acknowledgeReserveBytes
+        self.mapSizeBytes = mapSizeBytes
         self.logger = logger
     }
 }
@@ -46,7 +52,7 @@ public enum StoreLimits {
     public static let seenIncarnationsMax = 16
     /// Read transactions that may be open at once, those of other processes too: 126.
     public static let readersMax = 126
-    /// Address space that is asked for: 4 TiB. Where the system refuses it, half is tried.
+    /// Address space that a store asks for unless its options say otherwise: 4 TiB.
     public static let mapSizeBytes = 4 << 40
     /// Sub-databases that may be open at once: three for each of 256 regions, and room for regions that come and go.
     package static let databasesMax = 2048

@@ -49,7 +49,7 @@ package final class StoreReader {
                 path: file == DataFile.name ? path : path + "/" + file,
                 isDirectory: file == DataFile.name,
                 access: access,
-                mapSizeBytes: StoreLimits.mapSizeBytes,
+                mapSizeBytes: nil,
                 databasesMax: StoreLimits.databasesMax,
                 readersMax: StoreLimits.readersMax
             )

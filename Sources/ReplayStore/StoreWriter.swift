@@ -3,7 +3,6 @@ private import Glibc
 internal import LMDB
 internal import Logging
 internal import Platform
-internal import Synchronization
 
 /// The writer thread's mailbox: callers leave work and wait, the thread takes all that is there into one transaction.
 final class StoreWriter: Sendable {
@@ -37,7 +36,7 @@ final class StoreWriter: Sendable {
         var count: Int { controls.count + appends.count }
     }
 
-    let staged = Mutex(Staged())
+    let staged = Lock(Staged())
     private let wake = DispatchSemaphore(value: 0)
 
     /// Leaves work for the thread; the error says why nothing more is taken.

@@ -1,5 +1,5 @@
 private import CZstd
-private import Synchronization
+private import Platform
 
 /// Bytes that are no zstd frame, or not the one that was asked for.
 package struct ZstdError: Error, Sendable, Hashable, CustomStringConvertible {
@@ -13,7 +13,7 @@ package struct ZstdError: Error, Sendable, Hashable, CustomStringConvertible {
 /// frame. The pointers never leave this file.
 @safe package final class FrameCodec: Sendable {
     /// The contexts that no call is using, as addresses: the standard library's pointers are not `Sendable`.
-    private let idle = Mutex<Idle>(Idle())
+    private let idle = Lock<Idle>(Idle())
 
     private struct Idle {
         var compressors: [UInt] = []

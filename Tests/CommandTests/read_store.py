@@ -6,9 +6,8 @@
 
 An independent reader of version 1, written from the article "On-disk format" (Format.md) alone. It prints what `holdfast
 dump STORE --entries-only` prints, byte for byte, and verifies all that the article tells a reader to verify. At the first
-mismatch it says what is wrong and exits with 1; what it printed before that came from blocks that were whole.
-It needs the packages lmdb, zstandard and xxhash, and opens the environment without its lock file: no process may have the
-store open for writing meanwhile.
+mismatch it says what is wrong and exits with 1; what it printed before that came from blocks that were whole. It needs the
+packages lmdb, zstandard and xxhash, and leaves lock.mdb alone: no process may have the store open for writing meanwhile.
 """
 import argparse
 import re
@@ -22,7 +21,6 @@ import lmdb
 import xxhash
 import zstandard
 
-NO_CHAIN = bytes(16)
 NAME = rb"[A-Za-z0-9._-]{1,63}"
 
 # The rows: table, pattern of the key, fields. `3-5` is a `u8` with a code from 3 to 5, `rest` is whatever is left.
@@ -31,6 +29,7 @@ ROWS = (
     ("superblock", rb"store", "hash i64"),
     ("superblock", rb"mode", "0-1 rest"),
     ("superblock", rb"queues", "u32"),
+    ("superblock", rb".*", "rest"),  # A row that is not listed is passed over
     ("regions", NAME, "1-1 0-31 u32 u64 u64 u64 u64 u64 i64 hash u64 u64 u64 u64 u64 u64 u64 u32 i64 u64 u64 u64 0-1 reason"),
     ("seen", rb"r" + NAME + rb"\0.{16}", "u64"),
     ("seen", rb"f" + NAME, "u64 u64"),
@@ -172,14 +171,14 @@ class Store(namedtuple("Store", "environment transaction")):
 def check_superblock(store):
     """Proves that this reader knows the store. Returns its UUID and the number that the next new queue gets."""
     pairs = dict(store.pairs("superblock"))
-    require(b"format" in pairs, "the superblock has no row 'format'")
+    incomplete = "the store is incomplete: the writing of it has not come to its end"
+    require(b"format" in pairs, incomplete if b"incomplete" in pairs else "the superblock has no row 'format'")
     row = store.row("superblock", b"format", pairs[b"format"])
     version, incompatible = row.u32(), row.u64()  # What follows them may be another thing in another version
-    require(version == 1, f"the format is of version {version}, this reader knows version 1")
-    require(incompatible == 0, f"the store has the incompatible features {incompatible:#x}, this reader knows none")
-    require(b"incomplete" not in pairs, "the store is incomplete: the writing of it has not come to its end")
+    require((version, incompatible) == (1, 0), f"it has version {version} and features {incompatible:#x}, known are 1 and 0")
+    require(b"incomplete" not in pairs, incomplete)
     rows = dict(store.rows("superblock"))
-    require(rows.keys() == {b"format", b"store", b"mode", b"queues"}, "rows of the superblock are missing")
+    require(rows.keys() >= {b"format", b"store", b"mode", b"queues"}, "rows of the superblock are missing")
     require(rows[b"mode"][0] == 1 or rows[b"mode"][1] == b"", "row b'mode' of superblock: bytes are left over")
     return rows[b"store"][0], rows[b"queues"][0]
 
@@ -208,16 +207,16 @@ def check_other_tables(store, regions):
     expected |= {f"{kind}/{queue}" for kind in ("queue", "seen") for queue in queues}
     require(expected <= tables, f"tables are missing: {sorted(expected - tables)}")
     for table in tables - expected:
-        require(re.fullmatch("(queue|seen|dead)/[1-9][0-9]*", table), f"a table {table!r} does not belong to version 1")
-        require(int(table.split("/")[1]) in queues or not any(store.pairs(table)), f"{table} is of no region and not empty")
-    for table in sorted(table for table in tables if not table.startswith("queue/")):
-        list(store.rows(table))
+        number = re.fullmatch("(?:queue|seen|dead)/([1-9][0-9]{0,9})", table)
+        require(number and int(number[1]) < 2**32, f"a table of the name {table!r} does not belong to version 1")
+        require(int(number[1]) in queues or not any(store.pairs(table)), f"{table} is of no region and not empty")
+    rows = {table: dict(store.rows(table)) for table in sorted(tables) if not table.startswith("queue/")}
 
     left = Counter()
-    for key, (reason, _, entries, _, anchor, block) in store.rows("lost"):
+    for key, (reason, _, entries, _, anchor, block) in rows["lost"].items():
         queue, first, last = struct.unpack(">IQQ", key[-20:])
         require(entries == last - first + 1, f"row {key!r} of lost: {entries} entries from {first} through {last}")
-        require((reason >= 3 or anchor == NO_CHAIN) and (reason == 4 or not block), f"row {key!r} of lost: not of its reason")
+        require((reason >= 3 or anchor == bytes(16)) and (reason == 4 or not block), f"row {key!r} of lost: not of its reason")
         left[key[:-21].decode(), queue, "dropped" if reason <= 2 else "removed" if reason == 3 else "lost"] += entries
     for name, region in regions.items():
         for counter in "dropped", "lost":
@@ -259,9 +258,8 @@ def read_block(key, value, uuid, queue, what):
     content.end()
     entries = map(Entry, origins, incarnations, sequences, enqueued_at, deletes, timestamps, clocks, keys, values)
     entries = [entry for entry, skip in zip(entries, skipped) if not skip]
-    counted = sum(len(entry.clock + entry.key + entry.value) for entry in entries)
-    block.require(raw_bytes == counted, f"its entries have {counted} bytes, the header says {raw_bytes}")
-    block.require(first_enqueued_at == entries[0].enqueued_at, "its first entry was not queued when the header says")
+    block.require(raw_bytes == sum(len(entry.clock + entry.key + entry.value) for entry in entries), "rawBytes is wrong")
+    block.require(first_enqueued_at == entries[0].enqueued_at, "firstEnqueuedAt is wrong")
     return first, chain_before, entries
 
 
@@ -282,7 +280,7 @@ def read_queue(store, name, region, uuid):
         first, chain_before, entries = read_block(key, value, uuid, region.queue, what)
         if last is None:
             require(first <= region.head < first + len(entries), f"{what}: the cursor {region.head} is not in the first block")
-            require(first > 1 or chain_before == NO_CHAIN, f"{what}: the digest before position 1 is not zero")
+            require(first > 1 or chain_before == bytes(16), f"{what}: the digest before position 1 is not zero")
             oldest = entries[region.head - first].enqueued_at
             require(oldest == region.oldest, f"{what}: its oldest entry was queued at {oldest}, the row says {region.oldest}")
         else:
@@ -297,11 +295,10 @@ def read_queue(store, name, region, uuid):
                 yield name, last, entry
         stored_bytes += len(key) + len(value)
 
-    what = f"region {name}, {table}"
-    require(last is None or last == region.next - 1, f"{what}: it ends at {last}, the region's row says {region.next - 1}")
-    require(last is None or digest == region.chain, f"{what}: the digest at its end is not that of the region's row")
+    require(last in (None, region.next - 1), f"region {name}: the queue ends at {last}, the row says {region.next - 1}")
+    require(digest in (None, region.chain), f"region {name}: the digest at the end of the queue is not that of the row")
     counted, said = (entries_read, raw_bytes, stored_bytes), (region.entries, region.raw_bytes, region.stored_bytes)
-    require(counted == said, f"{what}: entries, bytes and stored bytes are {counted}, the region's row says {said}")
+    require(counted == said, f"region {name}: entries, bytes and stored bytes are {counted}, the row says {said}")
 
 
 def read_store(store):
@@ -315,7 +312,7 @@ def read_store(store):
         yield from read_queue(store, name, region, uuid)
 
 
-ESCAPES = {code: f"\\u{code:04x}" for code in [*range(0x20), 0x7F]}
+ESCAPES = {code: f"\\u{code:04x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
 ESCAPES.update({ord('"'): '\\"', ord("\\"): "\\\\", ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"})
 
 

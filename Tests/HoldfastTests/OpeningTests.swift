@@ -9,7 +9,12 @@ import Testing
     private let configuration = FailoverConfiguration(local: "us", regions: ["us", "eu"])
 
     private func create(_ path: String) async throws -> RegionFailoverController {
-        try await RegionFailoverController.create(at: path, configuration: configuration, time: time)
+        try await RegionFailoverController.create(
+            at: path,
+            configuration: configuration,
+            options: Deployment.options,
+            time: time
+        )
     }
 
     @Test("A store is open once in a process, by whatever name") func twiceInOneProcess() async throws {
@@ -18,10 +23,16 @@ import Testing
         _ = unsafe symlink(directory.appending("store"), directory.appending("link"))
         for name in ["store", "link"] {
             let path = directory.appending(name)
-            #expect(await code { try await RegionFailoverController.open(at: path) } == .alreadyOpen)
+            #expect(
+                await code { try await RegionFailoverController.open(at: path, options: Deployment.options) }
+                    == .alreadyOpen
+            )
         }
         await controller.close()
-        let again = try await RegionFailoverController.open(at: directory.appending("link"))
+        let again = try await RegionFailoverController.open(
+            at: directory.appending("link"),
+            options: Deployment.options
+        )
         await again.close()
     }
 
@@ -35,7 +46,9 @@ import Testing
         var range = flock()
         range.l_type = Int16(F_WRLCK)
         try #require(unsafe fcntl(descriptor, F_SETLK, &range) == 0)
-        let error = await #expect(throws: HoldfastError.self) { try await RegionFailoverController.open(at: path) }
+        let error = await #expect(throws: HoldfastError.self) {
+            try await RegionFailoverController.open(at: path, options: Deployment.options)
+        }
         #expect(error?.code == .inUse)
         #expect(error?.message.contains("pid \(getpid())") == true)
     }
@@ -59,7 +72,7 @@ import Testing
         }
         await controller.close()
         // The child is there still, and so would be its copy of the lock.
-        let again = try await RegionFailoverController.open(at: path)
+        let again = try await RegionFailoverController.open(at: path, options: Deployment.options)
         #expect(try await again.append([write(1)], to: "eu").accepted == 1)
         await again.close()
         var status: CInt = 0
@@ -69,7 +82,9 @@ import Testing
     @Test("A path without a store, and one with something else, are told apart") func nothingThere() async throws {
         let directory = try TemporaryDirectory()
         let path = directory.appending("store")
-        #expect(await code { try await RegionFailoverController.open(at: path) } == .notFound)
+        #expect(
+            await code { try await RegionFailoverController.open(at: path, options: Deployment.options) } == .notFound
+        )
         await (try await create(path)).close()
         #expect(await code { try await create(path) } == .alreadyExists)
         try #require(unsafe mkdir(directory.appending("full"), 0o700) == 0)
@@ -94,7 +109,9 @@ import Testing
         default: _ = ftruncate(descriptor, 100)
         }
         close(descriptor)
-        let error = await #expect(throws: HoldfastError.self) { try await RegionFailoverController.open(at: path) }
+        let error = await #expect(throws: HoldfastError.self) {
+            try await RegionFailoverController.open(at: path, options: Deployment.options)
+        }
         #expect(error?.code == .damaged)
         #expect(error?.message.contains("holdfast recover") == true)
         #expect(try StoreCheck.run(path, level: .quick).isClean == false)
@@ -117,7 +134,9 @@ import Testing
         let path = directory.appending("store")
         try #require(unsafe mkdir(path, 0o700) == 0)
         try #require(unsafe creat(path + "/data.mdb", 0o600) >= 0)
-        #expect(await code { try await RegionFailoverController.open(at: path) } == .notFound)
+        #expect(
+            await code { try await RegionFailoverController.open(at: path, options: Deployment.options) } == .notFound
+        )
         let controller = try await create(path)
         #expect(try await controller.append([write(1)], to: "eu").accepted == 1)
         await controller.close()
@@ -154,7 +173,11 @@ import Testing
         #expect(try await deployment.controller.tick() == [])
         await deployment.controller.close()
         deployment.time.advance(milliseconds: 3_600_000)
-        let controller = try await RegionFailoverController.open(at: deployment.path, time: deployment.time)
+        let controller = try await RegionFailoverController.open(
+            at: deployment.path,
+            options: Deployment.options,
+            time: deployment.time
+        )
         #expect(try await controller.tick() == [])
         deployment.time.advance(milliseconds: 4_999)
         #expect(try await controller.tick() == [])
@@ -171,7 +194,11 @@ import Testing
         // Each life is shorter than suspectAfter, and ends without a close: the copy is taken while the store is open.
         var path = deployment.path
         for life in 1...8 where suspects.isEmpty {
-            let controller = try await RegionFailoverController.open(at: path, time: deployment.time)
+            let controller = try await RegionFailoverController.open(
+                at: path,
+                options: Deployment.options,
+                time: deployment.time
+            )
             for _ in 0..<4 {
                 deployment.time.advance(milliseconds: 1_000)
                 suspects += try await controller.tick().map(\.region)
@@ -203,7 +230,11 @@ import Testing
         let before = deployment.controller.now
         await deployment.controller.close()
         deployment.time.wallMilliseconds = 0
-        let controller = try await RegionFailoverController.open(at: deployment.path, time: deployment.time)
+        let controller = try await RegionFailoverController.open(
+            at: deployment.path,
+            options: Deployment.options,
+            time: deployment.time
+        )
         #expect(controller.now >= before)
         await controller.close()
     }
@@ -212,7 +243,9 @@ import Testing
         let deployment = try await deployment()
         let controller = deployment.controller
         func transaction() async throws -> UInt64 {
-            guard case .synced(let number) = try await controller.append([write(.random(in: 1...(.max)))], to: "eu").durability
+            guard
+                case .synced(let number) = try await controller.append([write(.random(in: 1...(.max)))], to: "eu")
+                    .durability
             else { return 0 }
             return number
         }

@@ -107,8 +107,10 @@ import Testing
         #expect(second.positions == 4..<6)
         let third = try await controller.append([write(5), write(6), write(6)], to: "eu-west-1")
         #expect(third.duplicates == [0, 2])
-        #expect(await code { try await controller.append([write(7), write(7, "other")], to: "eu-west-1") }
-            == .identityConflict)
+        #expect(
+            await code { try await controller.append([write(7), write(7, "other")], to: "eu-west-1") }
+                == .identityConflict
+        )
         #expect(try await controller.drain("eu-west-1").entries.map(\.write.sequence) == [3, 5, 6])
         await controller.close()
         #expect(try StoreCheck.run(deployment.path, level: .full).findings == [])
@@ -130,7 +132,13 @@ import Testing
         let deployment = try await Deployment()
         let controller = deployment.controller
         for incarnation in 0..<17 as Range<UInt64> {
-            let write = OutstandingWrite(origin: "us-east-1", incarnation: incarnation, sequence: 9, key: "k", value: "v")
+            let write = OutstandingWrite(
+                origin: "us-east-1",
+                incarnation: incarnation,
+                sequence: 9,
+                key: "k",
+                value: "v"
+            )
             try await controller.append([write], to: "eu-west-1")
         }
         let old = write(3)

@@ -8,6 +8,8 @@ struct Deployment {
     let time = ManualTime(wallMilliseconds: 1_000_000)
     let controller: RegionFailoverController
 
+    /// A map of a size that the sanitizers can shadow.
+    static let options = StoreOptions(mapSizeBytes: 1 << 30)
     static let regions: [RegionID] = ["us-east-1", "eu-west-1", "ap-northeast-1"]
 
     init(
@@ -15,7 +17,7 @@ struct Deployment {
         suspectAfterMilliseconds: Int64 = 15_000,
         historyCapacity: Int = 256,
         limits: QueueLimits = .unlimited,
-        options: StoreOptions = .standard
+        options: StoreOptions = Self.options
     ) async throws {
         directory = try TemporaryDirectory()
         controller = try await RegionFailoverController.create(
@@ -37,7 +39,7 @@ struct Deployment {
     /// Closes the store and opens it again.
     func reopened() async throws -> RegionFailoverController {
         await controller.close()
-        return try await RegionFailoverController.open(at: path, time: time)
+        return try await RegionFailoverController.open(at: path, options: Self.options, time: time)
     }
 }
 

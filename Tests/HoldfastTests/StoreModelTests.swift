@@ -66,7 +66,7 @@ private struct Oracle {
     func agree(seed: UInt64) async throws {
         var random = SplitMix64(seed: seed)
         var oracle = Oracle()
-        let options = StoreOptions(compressionLevel: seed % 3 == 0 ? 0 : 1)
+        let options = StoreOptions(compressionLevel: seed % 3 == 0 ? 0 : 1, mapSizeBytes: 1 << 30)
         let deployment = try await Deployment(options: options)
         var controller = deployment.controller
         let regions = controller.configuration.regions
@@ -79,7 +79,10 @@ private struct Oracle {
                 if targets.allSatisfy({ oracle.fits(writes, $0) }) {
                     let receipts = try await controller.append(writes, to: targets)
                     for receipt in receipts {
-                        #expect(receipt.positions == oracle.append(writes, receipt.region), "seed \(seed), step \(step)")
+                        #expect(
+                            receipt.positions == oracle.append(writes, receipt.region),
+                            "seed \(seed), step \(step)"
+                        )
                     }
                 } else {
                     #expect(await code { try await controller.append(writes, to: targets) } == .full, "seed \(seed)")
@@ -101,7 +104,10 @@ private struct Oracle {
             case 17:
                 controller = try await reopen(controller, deployment)
             default:
-                for try await batch in controller.batches(for: region, entriesMax: Int.random(in: 1...400, using: &random)) {
+                for try await batch in controller.batches(
+                    for: region,
+                    entriesMax: Int.random(in: 1...400, using: &random)
+                ) {
                     let expected = oracle.queues[region]?.entries.prefix(batch.entries.count) ?? []
                     #expect(batch.entries.map(\.write) == expected.map(\.write), "seed \(seed), step \(step)")
                     #expect(batch.entries.map(\.position) == expected.map(\.position), "seed \(seed), step \(step)")
@@ -122,7 +128,11 @@ private struct Oracle {
     ) async throws -> RegionFailoverController {
         await controller.close()
         #expect(try StoreCheck.run(deployment.path, level: .full).findings == [])
-        return try await RegionFailoverController.open(at: deployment.path, time: deployment.time)
+        return try await RegionFailoverController.open(
+            at: deployment.path,
+            options: Deployment.options,
+            time: deployment.time
+        )
     }
 
     /// One write, or many; in order, or not; new, or had before.
