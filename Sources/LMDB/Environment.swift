@@ -20,7 +20,8 @@ private import CLMDB
     package enum Access: Sendable {
         /// One process writes.
         case readWrite
-        /// One process writes, and syncs once at the end: until then a loss of power can leave anything.
+        /// One process writes a file that nobody else knows of, without `lock.mdb`, and syncs once at the end: until then
+        /// a loss of power can leave anything.
         case bulk
         /// Reads beside a writer, by way of `lock.mdb`.
         case readOnly
@@ -57,7 +58,7 @@ private import CLMDB
         if !isDirectory { flags |= UInt32(MDB_NOSUBDIR) }
         switch access {
         case .readWrite: break
-        case .bulk: flags |= UInt32(MDB_NOSYNC)
+        case .bulk: flags |= UInt32(MDB_NOSYNC | MDB_NOLOCK)
         case .readOnly: flags |= UInt32(MDB_RDONLY)
         case .readOnlyUnlocked: flags |= UInt32(MDB_RDONLY | MDB_NOLOCK)
         }

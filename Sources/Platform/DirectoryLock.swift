@@ -18,9 +18,12 @@ package final class DirectoryLock: Sendable {
 
     private let file: File
     private let slot: Int?
+    /// Whether a store was whole in the directory once: where its data is missing now, it has been lost.
+    package let hadStore: Bool
 
-    private init(file: File) {
+    private init(file: File, hadStore: Bool = true) {
         self.file = file
+        self.hadStore = hadStore
         self.slot = ForkTable.enter(file.descriptor)
     }
 
@@ -36,9 +39,17 @@ package final class DirectoryLock: Sendable {
         guard try set(CInt(F_WRLCK), on: file) else {
             return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
         }
+        let hadStore = String(decoding: try file.read(atMost: 1024, at: 0), as: UTF8.self).hasSuffix(storeLine)
         try file.truncate(to: 0)
-        try file.write(Array(ownerLine().utf8))
-        return .held(DirectoryLock(file: file))
+        try file.write(Array((ownerLine() + (hadStore ? storeLine : "")).utf8))
+        return .held(DirectoryLock(file: file, hadStore: hadStore))
+    }
+
+    private static let storeLine = "a store is here\n"
+
+    /// Notes that a store is whole in the directory.
+    package func noteStore() throws(SystemError) {
+        if !hadStore { try file.write(Array(Self.storeLine.utf8)) }
     }
 
     /// Tries to lock `directory` against a writer, beside others that do the same, without writing to it.

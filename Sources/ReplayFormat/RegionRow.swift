@@ -26,7 +26,7 @@ package struct RegionRow: Sendable, Hashable {
     package var attempts: UInt32 = 0
     package var needsResync = false
     package var isPaused = false
-    /// When a pause ends by itself; nil for one that does not.
+    /// When a pause is meant to end; nil when nobody said.
     package var pausedUntil: Timestamp?
     package var pauseReason = ""
     package var limits = QueueLimits()

@@ -25,6 +25,14 @@ package enum DataFile {
             file = try File(path, O_RDONLY)
         } catch {
             guard error.number == ENOENT || error.number == ENOTDIR else { throw HoldfastError(error) }
+            let lock = path.dropLast(name.count) + "LOCK"
+            guard !FileSystem.exists(String(lock)) else {
+                throw HoldfastError(
+                    code: .notFound,
+                    message: "'\(path)' is gone: the LOCK beside it says that a store was here. Make no new one; look for the "
+                        + "file, or for a mount that is missing."
+                )
+            }
             throw HoldfastError(code: .notFound, message: "There is no store here: '\(path)' is not there.")
         }
         let size = try system { () throws(SystemError) in try file.size() }
@@ -52,8 +60,9 @@ package enum DataFile {
     private static func damaged(_ what: String, _ path: String) -> HoldfastError {
         HoldfastError(
             code: .damaged,
-            message: "The data file \(path) cannot be opened: \(what). Keep a copy of it; 'holdfast recover STORE --to "
-                + "NEW' brings back what its pages hold."
+            message: "The data file \(path) cannot be opened: \(what). Nothing was touched. Keep a copy of the "
+                + "directory: what its pages hold can be carved out by 'holdfast recover STORE --to NEW', which comes with a "
+                + "later version. Until then restore a backup, or append again from the origins into a new store."
         )
     }
 

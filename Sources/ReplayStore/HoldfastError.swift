@@ -180,8 +180,7 @@ extension HoldfastError {
         } else if error.isDamage {
             self.init(
                 code: .damaged,
-                message: "The data file is not what LMDB wrote. Stop, keep a copy, and run 'holdfast check', then "
-                    + "'holdfast recover'."
+                message: "The data file is not what LMDB wrote. Stop, keep a copy, and run 'holdfast check'."
             )
         } else {
             self.init(SystemError(call: error.call, number: error.status, path: ""))

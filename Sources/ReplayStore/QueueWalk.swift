@@ -26,6 +26,16 @@ struct QueueWalk {
     private var rawBytes: UInt64 = 0
     private var storedBytes: UInt64 = 0
     private var isDamaged = false
+    /// A damaged block whose end is not known yet: its finding, and where it begins.
+    private var damaged: (finding: Int, position: UInt64)?
+
+    /// Names the positions of the damaged block before `end`; false when it does not explain what is missing from `start`.
+    private mutating func closeDamaged(from start: UInt64, before end: UInt64) -> Bool {
+        guard let (finding, position) = damaged else { return false }
+        damaged = nil
+        findings[finding].positions = position...max(position, end - 1)
+        return start >= position
+    }
 
     init(region: RegionID, row: RegionRow, ranges: [(first: UInt64, last: UInt64, row: LostRow)]) {
         self.region = region
@@ -56,9 +66,10 @@ struct QueueWalk {
             block = try VerifiedBlock(value, store: store, queue: row.number, firstPosition: position)
         } catch {
             isDamaged = true
-            // Where the damaged block ends is told by the next one, so the gap names the positions.
+            // Where the damaged block ends is told by the next one, or by the end.
+            damaged = (findings.count, position)
             if next == nil { next = position }
-            return note("block", "The block at position \(position): \(error.description)", position)
+            return note("block", "The block at position \(position): \(error.description).", position)
         }
         checkPlace(block.header, decodes: decodes)
         next = block.header.lastPosition + 1
@@ -89,7 +100,7 @@ struct QueueWalk {
     private mutating func checkPlace(_ header: BlockHeader, decodes: Bool) {
         let position = header.firstPosition
         if let next {
-            if position > next, decodes {
+            if position > next, decodes, !closeDamaged(from: next, before: position) {
                 chain = ranges.last { $0.last == position - 1 }?.row.anchor
                 if chain == .zero { chain = nil }
                 if !areNoted(next, position - 1) {
@@ -149,6 +160,7 @@ struct QueueWalk {
     /// Compares what was found with the region's row.
     mutating func end(isFull: Bool, blocks: Int) {
         let end = next ?? row.headPosition
+        if damaged != nil, closeDamaged(from: end, before: row.nextPosition) || !isFull { return }
         if end < row.nextPosition, !areNoted(end, row.nextPosition - 1), isFull || blocks > 0 || row.entries > 0 {
             isDamaged = true
             note("missing", "Positions \(end) to \(row.nextPosition - 1) are missing.", end, row.nextPosition - 1)

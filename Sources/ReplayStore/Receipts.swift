@@ -93,7 +93,7 @@ public struct QueueStatistics: Sendable, Hashable {
     public var isPaused: Bool
     /// Why it is paused; empty when nobody said.
     public var pauseReason: String
-    /// When the pause ends by itself; nil for one that does not.
+    /// When the pause is meant to end, which is a note; nil when nobody said.
     public var pausedUntil: Timestamp?
     /// How much the queue may hold.
     public var limits: QueueLimits

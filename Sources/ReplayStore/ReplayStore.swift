@@ -108,6 +108,7 @@ package final class ReplayStore: Sendable {
             let (value, taking) = try runFirst(core, prepare)
             hooks = taking
             if case .new = opening { try syncNames(path) }
+            try directory.noteStore()
             let store = ReplayStore(
                 path,
                 options,
@@ -134,7 +135,16 @@ package final class ReplayStore: Sendable {
             if !FileSystem.exists(path) { try system { () throws(SystemError) in try FileSystem.makeDirectory(path) } }
         }
         let directory = try StoreDirectory.hold(path) { options.logger.notice("\($0)") }
-        if case .new = opening { try checkVacant(path) }
+        if case .new = opening {
+            guard !directory.hadStore || FileSystem.exists(data) else {
+                throw HoldfastError(
+                    code: .damaged,
+                    message: "A store was in '\(path)', and its data.mdb is gone. Look for the file, or for a mount that is "
+                        + "missing. To begin anew, choose another directory."
+                )
+            }
+            try checkVacant(path)
+        }
         let environment = try directory.openEnvironment(mapSizeBytes: options.mapSizeBytes)
         let file = try system { () throws(SystemError) in try File(data, O_RDWR) }
         var superblock = Superblock(store: StoreID(high: 0, low: 0), created: Timestamp(milliseconds: 0))

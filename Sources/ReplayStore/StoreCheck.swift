@@ -246,14 +246,16 @@ struct Checker {
                 region: region
             )
         }
-        if row.counters.lost > 0 {
+        guard row.needsResync else { return }
+        for range in noted.ranges where range.row.reason != .removed {
             note(
                 "lost",
                 .lost,
-                "\(row.counters.lost) entries of region '\(region)' were found damaged or missing earlier.",
+                "\(range.row.entries) entries of region '\(region)' left without being received: \(range.row.reason.name).",
                 region: region,
+                positions: range.first...range.last,
                 severity: .warning,
-                action: "Copy the data to the region by other means, then 'holdfast region clear-resync STORE \(region)'."
+                action: "Copy the data to the region by other means, then run 'holdfast region clear-resync STORE \(region)'."
             )
         }
     }

@@ -28,8 +28,31 @@ package enum StoreCompact {
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> Report {
         let reader = try StoreReader.open(source)
+        let isNew = !FileSystem.exists(destination)
         try makeDestination(destination)
-        return try write(reader, destination, DataFile.name, progress)
+        do throws(HoldfastError) {
+            return try write(reader, destination, DataFile.name, progress)
+        } catch {
+            let failure = explained(error, destination)
+            // What is left of a copy is no store, and would be in the way of the next try.
+            try? FileSystem.remove(destination + "/" + DataFile.name)
+            if isNew { try? FileSystem.removeDirectory(destination) }
+            throw failure
+        }
+    }
+
+    /// The same error, saying what is on the disk now. LMDB calls a write that a full disk cut short an I/O error.
+    private static func explained(_ error: HoldfastError, _ path: String) -> HoldfastError {
+        let free = (try? FileSystem.freeBytes(at: path)) ?? .max
+        guard error.code == .full || error.code == .ioFailed && free < 1 << 20 else { return error }
+        var explained = HoldfastError(
+            code: .full,
+            message: "The disk is full: the copy does not fit beside the store, which is as it was. What was written of it "
+                + "has been removed. Free space, or copy to another disk with --to."
+        ).at(path)
+        explained.field = "disk"
+        explained.systemCall = error.systemCall
+        return explained
     }
 
     /// Makes the directory for a new store, unless it is there and empty.
@@ -72,7 +95,14 @@ package enum StoreCompact {
         }
         let held = try StoreDirectory.hold(path) { _ in }
         try held.removeLeftovers()
-        let report = try write(try StoreReader.open(path, beside: false), path, DataFile.compactName, progress)
+        let report: Report
+        do throws(HoldfastError) {
+            report = try write(try StoreReader.open(path, beside: false), path, DataFile.compactName, progress)
+        } catch {
+            let failure = explained(error, path)
+            try? held.removeLeftovers()
+            throw failure
+        }
         try system { () throws(SystemError) in
             try FileSystem.rename(path + "/" + DataFile.compactName, to: path + "/" + DataFile.name)
         }

@@ -80,6 +80,15 @@ final class StoreDirectory: Sendable {
         }
     }
 
+    /// Whether a store was whole in the directory once.
+    var hadStore: Bool { held.withLock { $0.lock?.hadStore ?? false } }
+
+    /// Notes that a store is whole in the directory.
+    func noteStore() throws(HoldfastError) {
+        guard let lock = held.withLock({ $0.lock }) else { return }
+        try system { () throws(SystemError) in try lock.noteStore() }
+    }
+
     /// Opens LMDB's environment in the directory, after a look at the file.
     func openEnvironment(mapSizeBytes: Int) throws(HoldfastError) -> Environment {
         let data = path + "/" + DataFile.name
@@ -88,6 +97,15 @@ final class StoreDirectory: Sendable {
             if size > 0 { try DataFile.inspect(data) }
         }
         try removeLeftovers()
+        // LMDB maps lock.mdb: on a full disk the first touch of it would end the process.
+        try system { () throws(SystemError) in
+            let lock = try File(path + "/lock.mdb", O_RDWR | O_CREAT)
+            do throws(SystemError) {
+                try lock.allocate(from: 0, to: Self.lockFileBytes)
+            } catch {
+                guard error.number == EOPNOTSUPP else { throw error }
+            }
+        }
         let environment = try engine { () throws(LMDBError) in
             try Environment(
                 path: path,
@@ -101,6 +119,9 @@ final class StoreDirectory: Sendable {
         held.withLock { $0.environment = environment }
         return environment
     }
+
+    /// More than LMDB's table of 126 readers takes.
+    private static let lockFileBytes: Int64 = 64 << 10
 
     /// Gives the environment up: it closes when the last read has ended.
     func closeEnvironment() { held.withLock { $0.environment = nil } }

@@ -76,9 +76,9 @@ extension StoreTransaction {
                 throw .full(
                     region,
                     limit: "entries",
-                    "The queue of region '\(region)' holds \(row.entries + waiting) of at most \(limit) entries, and "
-                        + "\(added) more do not fit. Nothing of the call was queued: replay and acknowledge, or raise "
-                        + "the limit."
+                    "The queue of region '\(region)' holds \(row.entries + waiting) of at most \(limit) entries, and the "
+                        + "call's \(added) do not fit. Nothing of the call was queued: "
+                        + (added > limit ? "make calls of at most \(limit) writes." : "replay and acknowledge.")
                 )
             }
             admission.dropEntries = row.entries + waiting + added - limit
@@ -90,8 +90,9 @@ extension StoreTransaction {
                 throw .full(
                     region,
                     limit: "bytes",
-                    "The queue of region '\(region)' holds \(stored) of at most \(limit) bytes, and up to \(bytes) "
-                        + "more do not fit. Nothing of the call was queued: replay and acknowledge, or raise the limit."
+                    "The queue of region '\(region)' holds \(stored) of at most \(limit) bytes as stored, and up to "
+                        + "\(bytes) more do not fit. Nothing of the call was queued: "
+                        + (bytes > limit ? "make smaller calls." : "replay and acknowledge.")
                 )
             }
             admission.dropUntilStored = limit - bytes

@@ -97,8 +97,7 @@ class Fields:
 
     def all(self, fields):
         """The values of all fields, after which nothing follows."""
-        values = [self.code(*map(int, field.split("-"))) if "-" in field else getattr(self, field)()
-                  for field in fields.split()]
+        values = [self.code(*map(int, of.split("-"))) if "-" in of else getattr(self, of)() for of in fields.split()]
         self.end()
         return values
 
@@ -220,8 +219,7 @@ def check_other_tables(store, regions):
         left[key[:-21].decode(), queue, "dropped" if reason <= 2 else "removed" if reason == 3 else "lost"] += entries
     for name, region in regions.items():
         for counter in "dropped", "lost":
-            require(getattr(region, counter) == left[name, region.queue, counter],
-                    f"region {name}: its number of {counter} entries is not that of the table 'lost'")
+            require(getattr(region, counter) == left[name, region.queue, counter], f"region {name}: 'lost' has other {counter}")
 
 
 def read_block(key, value, uuid, queue, what):
@@ -242,7 +240,9 @@ def read_block(key, value, uuid, queue, what):
     block.end()
     if flags & 0x01:
         try:  # Its size is compared before anything is decompressed
-            block.require(zstandard.frame_content_size(content) == content_length, "the frame has another content")
+            frame = zstandard.get_frame_parameters(content)
+            block.require(frame.content_size == content_length, f"the frame says {frame.content_size} bytes of content")
+            block.require(not frame.has_checksum and frame.dict_id == 0, "the frame has a checksum or a dictionary")
             content = zstandard.ZstdDecompressor().decompress(content, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise Damage(f"{what}: {error}") from error
@@ -272,8 +272,7 @@ def digest_after(digest, entry):
 
 def read_queue(store, name, region, uuid):
     """Gives the region, position and entry of all that is queued for a region."""
-    table, last, digest = f"queue/{region.queue}", None, None
-    entries_read = raw_bytes = stored_bytes = 0
+    table, last, digest, entries_read, raw_bytes, stored_bytes = f"queue/{region.queue}", None, None, 0, 0, 0
     for key, value in store.pairs(table):
         require(len(key) == 8, f"region {name}, {table}: the key {key!r} is not a position")
         what = f"region {name}, {table}, block {int.from_bytes(key, 'big')}"

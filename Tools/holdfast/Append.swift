@@ -14,8 +14,8 @@ struct Append: AsyncParsableCommand {
             queued again.
 
             Example:
-              echo '{"origin":"us-east-1","incarnation":0,"sequence":1,"key":"user:7","value":"Ada"}' |
-                holdfast append ./store --region eu-west-1 --print-acks
+              echo '{"origin":"us","sequence":1,"key":"a","value":"b"}' |
+                holdfast append ./store --region eu --incarnation 0 --print-acks
             """
     )
 

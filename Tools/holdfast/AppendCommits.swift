@@ -79,9 +79,17 @@ private struct Call: Sendable {
 
     /// The error with the line's number, where it is about one write.
     private func named(_ error: HoldfastError, _ lines: [UInt64]) -> HoldfastError {
-        guard let index = error.index, lines.indices.contains(index) else { return error }
         var named = error
-        named.message = "Line \(lines[index]): \(error.message)"
+        if let first = lines.first, let last = lines.last {
+            let those = first == last ? "Line \(first) was not" : "None of lines \(first) to \(last) was"
+            named.message.replace(
+                "Nothing of the call was queued",
+                with: "\(those) queued" + (first > 1 ? "; what stands before is" : "")
+            )
+        }
+        if let index = error.index, lines.indices.contains(index) {
+            named.message = "Line \(lines[index]): \(named.message)"
+        }
         return named
     }
 

@@ -11,7 +11,7 @@ struct Drain: AsyncParsableCommand {
             larger one goes step by step, and when standard output is closed the rest stays queued.
 
             Example:
-              holdfast drain ./store --region eu-west-1 --max 100 --values utf8 > delivered.jsonl
+              holdfast drain ./store --region eu-west-1 --max 100 > out.jsonl
             """
     )
 

@@ -28,11 +28,13 @@ extension FailoverEvent {
 }
 
 extension QueueSummary {
-    /// What waited in a queue, as an event tells it.
+    /// What waited in a queue, as an event tells it. What is not as it should be is told where it is so.
     var json: JSON {
-        .object([
+        var members: [(String, JSON)] = [
             ("entries", .unsigned(entries)), ("bytes", .unsigned(bytes)), ("oldestMs", .integer(oldestMilliseconds)),
-        ])
+        ]
+        if needsResync { members.append(("needsResync", .bool(true))) }
+        return .object(members)
     }
 }
 

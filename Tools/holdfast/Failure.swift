@@ -105,6 +105,7 @@ extension HoldfastError {
         guard let path = path.map(shellQuoted) else { return nil }
         let region = region?.rawValue ?? "REGION"
         return switch code {
+        case .notFound where message.contains("a store was here"): "ls -la \(path)"
         case .notFound: "holdfast init \(path) --local us-east-1 --regions us-east-1,eu-west-1"
         case .unknownRegion, .illegalTransition, .noSecondaryAvailable, .staleEpoch: "holdfast region status \(path)"
         case .damaged: "holdfast check \(path) --level full"

@@ -18,8 +18,8 @@ struct Init: AsyncParsableCommand {
             are secondary, all are healthy, and the epoch is 1.
 
             Example:
-              holdfast init ./store --local us-east-1 --regions us-east-1,eu-west-1,ap-south-1 \\
-                --tiers 'us-east-1,eu-west-1;ap-south-1' --suspect-after-ms 15000
+              holdfast init ./store --local us --regions us,eu,ap \\
+                --tiers 'us,eu;ap' --suspect-after-ms 15000
             """
     )
 

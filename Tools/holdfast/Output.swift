@@ -9,7 +9,12 @@ enum Format: String, CaseIterable, ExpressibleByArgument, Sendable {
 
 /// The option that every verb with a result has.
 struct FormatOption: ParsableArguments {
-    @Option(help: "table, json or jsonl; a table on a terminal, JSON otherwise. Errors follow it.")
+    @Option(
+        help: """
+            table, json or jsonl. Left out: a table on a terminal, otherwise JSON, a line for each of a list. With json and \
+            jsonl errors are JSON on standard error.
+            """
+    )
     var format: Format?
 
     /// For a verb whose result is one object.

@@ -49,17 +49,20 @@ struct Region: ParsableCommand {
                 default: nil
                 }
             }
+            var facts = [
+                ("before", promotion.failed.rawValue), ("acting primary", promotion.promoted.rawValue),
+                ("epoch", "\(promotion.epoch)"), ("outstanding for it", "\(pending.first?.entries ?? 0) writes"),
+            ]
+            if pending.first?.needsResync == true {
+                facts.append(("needs resync", "yes: writes for it were dropped or lost; copy the data from elsewhere"))
+            }
             try printObject(
                 format.forObject,
                 .object([
                     ("failed", .string(promotion.failed.rawValue)), ("promoted", .string(promotion.promoted.rawValue)),
                     ("epoch", .unsigned(promotion.epoch)), ("events", .array(promotion.events.map(\.json))),
                 ]),
-                [
-                    ("before", promotion.failed.rawValue), ("acting primary", promotion.promoted.rawValue),
-                    ("epoch", "\(promotion.epoch)"),
-                    ("outstanding for it", "\(pending.first?.entries ?? 0) writes"),
-                ]
+                facts
             )
         }
     }

@@ -87,7 +87,7 @@ extension Region {
         @OptionGroup var target: Target
         @Option(help: "Why, for whoever looks; at most 1,024 bytes.")
         var reason = ""
-        @Option(help: "When the pause ends by itself, in milliseconds since 1970 UTC.")
+        @Option(help: "When it is meant to end, in milliseconds since 1970 UTC: a note; only resume ends it.")
         var untilMs: Int64?
 
         func validate() throws {

@@ -15,11 +15,12 @@ struct Simulate: AsyncParsableCommand {
             clearResync role state pending history epoch.
 
             Example:
-              holdfast simulate <<'END'
+              holdfast simulate scenario.jsonl
+
+            where scenario.jsonl may hold:
               {"do":"configure","local":"us","regions":["us","eu"]}
               {"do":"demoteAndPromote","region":"us","atMs":40}
               {"do":"history"}
-              END
             """
     )
 
