@@ -1,5 +1,4 @@
 private import Glibc
-private import Synchronization
 
 /// An exclusive lock on a directory, held as an open-file-description lock on a file `LOCK` inside it.
 ///
@@ -17,28 +16,35 @@ package final class DirectoryLock: Sendable {
     }
 
     private let file: File
-    private let slot: Int?
     /// Whether a store was whole in the directory once: where its data is missing now, it has been lost.
     package let hadStore: Bool
 
     private init(file: File, hadStore: Bool = true) {
         self.file = file
         self.hadStore = hadStore
-        self.slot = ForkTable.enter(file.descriptor)
     }
 
-    deinit {
-        if let slot { ForkTable.leave(slot) }
-    }
+    deinit { ForkTable.leave(file.descriptor) }
 
     /// Tries to lock `directory`, without waiting.
     ///
     /// The file is made when it is missing, and never removed: removing it would let two processes lock two files.
     package static func attempt(_ directory: String) throws(SystemError) -> Attempt {
-        let file = try File(directory + "/LOCK", O_RDWR | O_CREAT | O_NOFOLLOW)
-        guard try set(CInt(F_WRLCK), on: file) else {
-            return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
+        let file = try ForkTable.enter { () throws(SystemError) in
+            try File(directory + "/LOCK", O_RDWR | O_CREAT | O_NOFOLLOW)
         }
+        var isHeld = false
+        defer { if !isHeld { ForkTable.leave(file.descriptor) } }
+        var attempts = 0
+        while try !set(CInt(F_WRLCK), on: file) {
+            let lastWriter = printable(try file.read(atMost: 256, at: 0))
+            // A process that this one is starting right now has copies of its descriptors until its program runs; the
+            // lock of a store that was just closed goes with them.
+            attempts += 1
+            guard lastWriter.hasPrefix("pid \(getpid()),"), attempts < 50 else { return .busy(lastWriter: lastWriter) }
+            usleep(2_000)
+        }
+        isHeld = true
         let hadStore = String(decoding: try file.read(atMost: 1024, at: 0), as: UTF8.self).hasSuffix(storeLine)
         try file.truncate(to: 0)
         try file.write(Array((ownerLine() + (hadStore ? storeLine : "")).utf8))
@@ -54,8 +60,11 @@ package final class DirectoryLock: Sendable {
 
     /// Tries to lock `directory` against a writer, beside others that do the same, without writing to it.
     package static func attemptShared(_ directory: String) throws(SystemError) -> Attempt {
-        let file = try File(directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
+        let file = try ForkTable.enter { () throws(SystemError) in
+            try File(directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
+        }
         guard try set(CInt(F_RDLCK), on: file) else {
+            ForkTable.leave(file.descriptor)
             return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
         }
         return .held(DirectoryLock(file: file))
@@ -118,48 +127,45 @@ private let F_OFD_SETLK: CInt = 37
 
 /// The descriptors that a child made by `fork` must close.
 ///
-/// A table of atomics, since nothing that locks or allocates may run between `fork` and `exec`. A lock beyond its size
-/// is held all the same; only a child's copy then stays open until the child ends.
+/// `fork` waits for the mutex, so that no child begins between the opening of a descriptor and its entry here; the child
+/// finds the table whole, closes what is in it, and unlocks its own copy of the mutex.
 private enum ForkTable {
-    private static let slots = Slots()
+    private static let table = Table()
 
-    static func enter(_ descriptor: CInt) -> Int? {
-        slots.handlerInstalled
-        for index in Slots.indices where slots.exchange(index, from: -1, to: descriptor) { return index }
-        return nil
+    /// Opens a descriptor with `body`, and enters it.
+    static func enter(_ body: () throws(SystemError) -> File) throws(SystemError) -> File {
+        table.lock()
+        defer { table.unlock() }
+        let file = try body()
+        table.descriptors.insert(file.descriptor)
+        return file
     }
 
-    static func leave(_ index: Int) { slots.clear(index) }
-
-    fileprivate static func closeAll() {
-        for index in Slots.indices {
-            let descriptor = slots.take(index)
-            if descriptor >= 0 { Glibc.close(descriptor) }
-        }
+    static func leave(_ descriptor: CInt) {
+        table.lock()
+        defer { table.unlock() }
+        table.descriptors.remove(descriptor)
     }
 
-    private final class Slots: Sendable {
-        static let indices = 0..<64
-        private let values: [Slot]
+    /// `@unchecked`, since the compiler cannot know that the mutex guards the set.
+    @safe private final class Table: @unchecked Sendable {
+        private let mutex: UnsafeMutablePointer<pthread_mutex_t>
+        var descriptors: Set<CInt> = []
 
         init() {
-            values = Self.indices.map { _ in Slot() }
-            _ = pthread_atfork(nil, nil, { ForkTable.closeAll() })
+            unsafe mutex = .allocate(capacity: 1)
+            unsafe mutex.initialize(to: pthread_mutex_t())
+            unsafe pthread_mutex_init(mutex, nil)
+            _ = pthread_atfork({ table.lock() }, { table.unlock() }, { table.closeInChild() })
         }
 
-        /// Nothing to do: making the table installed the handler.
-        var handlerInstalled: Void {}
+        func lock() { unsafe pthread_mutex_lock(mutex) }
+        func unlock() { unsafe pthread_mutex_unlock(mutex) }
 
-        func exchange(_ index: Int, from: CInt, to: CInt) -> Bool {
-            values[index].value.compareExchange(expected: from, desired: to, ordering: .sequentiallyConsistent).exchanged
+        private func closeInChild() {
+            // Nothing that allocates may run here: the set is only read.
+            for descriptor in descriptors { Glibc.close(descriptor) }
+            unlock()
         }
-
-        func clear(_ index: Int) { values[index].value.store(-1, ordering: .sequentiallyConsistent) }
-
-        func take(_ index: Int) -> CInt { values[index].value.exchange(-1, ordering: .sequentiallyConsistent) }
-    }
-
-    private final class Slot: Sendable {
-        let value = Atomic<CInt>(-1)
     }
 }

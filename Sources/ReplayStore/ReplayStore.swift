@@ -152,9 +152,6 @@ package final class ReplayStore: Sendable {
         let core = try StoreCore(environment: environment, dataFile: file, options: options, superblock: superblock)
         if case .existing = opening {
             try core.load()
-            guard !core.superblock.isIncomplete else {
-                throw StoreView.incomplete
-            }
             guard core.superblock.readCompatibleFeatures & ~Superblock.knownReadCompatibleFeatures == 0 else {
                 throw HoldfastError(
                     code: .formatTooNew,

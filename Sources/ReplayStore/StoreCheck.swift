@@ -331,6 +331,16 @@ struct Checker {
             }
         }
         for (origin, numbers) in identities[region] ?? [:] {
+            let sorted = numbers.sorted()
+            if let twice = zip(sorted, sorted.dropFirst()).first(where: { $0 == $1 })?.0 {
+                note(
+                    "seen",
+                    .queue(row.number),
+                    "Sequence \(twice.sequence) of '\(origin)', incarnation \(twice.incarnation), is queued twice for "
+                        + "'\(region)'.",
+                    region: region
+                )
+            }
             let known = seen[origin] ?? SeenRanges(floor: floors[origin])
             let unknown = numbers.first { number in
                 !known.contains(number) && !(known.floor.map { number <= $0 } ?? false)

@@ -56,7 +56,7 @@ package struct StoreView: ~Copyable {
 
     /// Refuses a newer format, before anything else is read that may have changed with it.
     ///
-    /// The row `format` keeps its place, its layout and its checksum in every version.
+    /// The rows `format` and `incomplete` keep their place, their layout and their checksum in every version.
     private static func checkFormat(
         _ lmdb: borrowing Transaction,
         _ superblock: [Table: Database]
@@ -67,11 +67,11 @@ package struct StoreView: ~Copyable {
                 message: "The data file has no store in it: making one was interrupted. Run 'holdfast init' again."
             )
         }
+        guard try row(Key.text(Superblock.Name.incomplete.rawValue), .superblock, lmdb, superblock) == nil else {
+            throw incomplete
+        }
         let row = try row(Key.text(Superblock.Name.format.rawValue), .superblock, lmdb, superblock)
         guard let row else {
-            guard try self.row(Key.text(Superblock.Name.incomplete.rawValue), .superblock, lmdb, superblock) == nil else {
-                throw incomplete
-            }
             throw HoldfastError(FormatError("the superblock has no row 'format'"), in: "The superblock")
         }
         let (version, incompatible, _) = try format("The superblock") { () throws(FormatError) in

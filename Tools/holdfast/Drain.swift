@@ -39,6 +39,12 @@ struct Drain: AsyncParsableCommand {
                 let receipt = try await controller.drain(region, max: Int(step))
                 try print(receipt.entries, printer)
                 left -= UInt64(receipt.entries.count)
+                if receipt.events.contains(where: { $0.kind == .resyncNeeded }) {
+                    talk(
+                        "holdfast: entries of region \(region) were damaged or missing, and are in the ledger. Run: holdfast "
+                            + "check \(shellQuoted(argument.store)) --level full"
+                    )
+                }
                 guard !receipt.entries.isEmpty, receipt.remaining > 0 else { break }
             } while left > 0
         }

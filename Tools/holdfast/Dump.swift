@@ -60,6 +60,7 @@ struct Dump: ParsableCommand {
                 case .entries(let entries):
                     for entry in entries where entry.position >= region.head && entry.position <= region.through {
                         if entry.position > next, region.anchors[entry.position] == nil {
+                            try checkLeft(reader, region, next, entry.position - 1)
                             gone.append(Self.range(region.region, next, entry.position - 1))
                         }
                         try printer.entry(entry.json(region.region, values))
@@ -68,10 +69,31 @@ struct Dump: ParsableCommand {
                 }
                 return true
             }
-            if next <= region.through { gone.append(Self.range(region.region, next, region.through)) }
+            if next <= region.through {
+                try checkLeft(reader, region, next, region.through)
+                gone.append(Self.range(region.region, next, region.through))
+            }
         }
         for row in header.rows { try printer.structure(Self.json(row)) }
         try printer.end(gone)
+    }
+
+    /// Refuses positions that are missing though nobody has taken them out.
+    private func checkLeft(
+        _ reader: StoreReader,
+        _ region: DumpHeader.Region,
+        _ first: UInt64,
+        _ last: UInt64
+    ) throws {
+        let name = region.region
+        let head = try reader.look { (view) throws(HoldfastError) in try view.regionRow(name)?.headPosition }
+        guard let head, head <= last else { return }
+        throw Failure(
+            .damaged,
+            code: "damaged",
+            "Region \(name): positions \(max(first, head)) to \(last) are missing. The dump ends here.",
+            next: "holdfast check \(shellQuoted(argument.store)) --level full"
+        )
     }
 
     private func sharedLock() throws -> DirectoryLock {
