@@ -67,7 +67,8 @@ let package = Package(
         .executableTarget(
             name: "HoldfastTool",
             dependencies: [
-                "Holdfast", "HoldfastTesting", "Platform", "Bytes", "ReplayStore", "ReplayFormat", "RegionFailover", "LMDB",
+                "Holdfast", "HoldfastTesting", "Platform", "Bytes", "ReplayStore", "ReplayFormat", "RegionFailover",
+                "LMDB",
                 "Zstd", log,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],

@@ -2,7 +2,9 @@ extension Span where Element == UInt8 {
     /// The 8 bytes from `offset` as a big-endian number; the caller has checked that they are there.
     @inlinable package func bigEndian(at offset: Int) -> UInt64 {
         precondition(offset >= 0 && offset <= count - 8, "8 bytes at \(offset) of \(count)")
-        return unsafe withUnsafeBytes { UInt64(bigEndian: unsafe $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) }
+        return unsafe withUnsafeBytes {
+            UInt64(bigEndian: unsafe $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+        }
     }
 
     /// A copy of all the bytes.
@@ -25,6 +27,8 @@ extension [UInt8] {
     /// Writes a number over the 8 bytes at `offset`.
     @inlinable package mutating func store(bigEndian value: UInt64, at offset: Int) {
         precondition(offset >= 0 && offset <= count - 8, "8 bytes at \(offset) of \(count)")
-        unsafe withUnsafeMutableBytes { unsafe $0.storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt64.self) }
+        unsafe withUnsafeMutableBytes {
+            unsafe $0.storeBytes(of: value.bigEndian, toByteOffset: offset, as: UInt64.self)
+        }
     }
 }

@@ -39,7 +39,8 @@ final class ControllerState: Sendable {
         let result = machines.withLock { machines -> Result<Bool, FailoverError> in
             do throws(FailoverError) {
                 let status = try machines.working.status(of: region)
-                let changes = status.state == .suspect || status.state == .failed
+                let changes =
+                    status.state == .suspect || status.state == .failed
                     || status.state == .recovering && status.role != .demotedPrimary
                 guard !changes, try machines.committed.status(of: region).state == status.state else {
                     return .success(false)
@@ -59,6 +60,9 @@ final class ControllerState: Sendable {
         let now = clock.now
         return machines.withLock { machines in
             guard machines.working == machines.committed else { return false }
+            let primary = try? machines.working.status(of: machines.working.actingPrimary)
+            // A suspect primary is to be replaced as soon as somebody can take over.
+            if machines.working.configuration.automaticFailover, primary?.state == .suspect { return false }
             var next = machines.working
             guard next.tick(now: now).isEmpty else { return false }
             machines.working = next

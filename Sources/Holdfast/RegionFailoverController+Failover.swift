@@ -13,6 +13,7 @@ extension RegionFailoverController {
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
     @discardableResult
     public func heartbeat(_ region: RegionID) async throws(HoldfastError) -> [FailoverEvent] {
+        try store.checkUsable()
         let isNoted: Bool
         do throws(FailoverError) {
             isNoted = try machine.noteHeartbeat(region)
@@ -36,6 +37,7 @@ extension RegionFailoverController {
     ///   `suspectAfterMilliseconds`.
     @discardableResult
     public func tick() async throws(HoldfastError) -> [FailoverEvent] {
+        try store.checkUsable()
         let interval = configuration.suspectAfterMilliseconds / 4
         let isDue = machine.millisecondsSinceStored(now: machine.clock.now) >= max(1, interval)
         if !isDue, machine.noteTick() { return [] }
@@ -78,6 +80,7 @@ extension RegionFailoverController {
     /// - Parameters:
     ///   - region: A live secondary whose queue is empty.
     ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
+    /// - Returns: Both regions, the new epoch and the events.
     /// - Throws: ``HoldfastError``, with `staleEpoch`, `unknownRegion`, `illegalTransition`, `replayPending`,
     ///   `needsResync`, `closed`, `poisoned` or `ioFailed`.
     @discardableResult
@@ -94,6 +97,7 @@ extension RegionFailoverController {
     ///   - maximumPending: How many writes it may still have to receive.
     ///   - force: Whether to readmit it whatever its state and what it misses. Never the acting primary.
     ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
+    /// - Returns: The event, or none where nothing changed.
     /// - Throws: ``HoldfastError``, with `staleEpoch`, `unknownRegion`, `illegalTransition`, `replayPending`,
     ///   `needsResync`, `closed`, `poisoned` or `ioFailed`.
     @discardableResult
@@ -117,7 +121,8 @@ extension RegionFailoverController {
 
     /// Changes the deployment: regions come or go, and how failover treats them.
     ///
-    /// A region that goes takes its queue with it; entries that it still held go to the `lost` ledger, and only by force.
+    /// A region that goes takes its queue with it. Entries that it still held are gone then, and only by force: the ledger
+    /// keeps their positions and their number.
     ///
     /// - Parameters:
     ///   - new: The whole configuration, not the difference.
@@ -125,6 +130,7 @@ extension RegionFailoverController {
     ///     have none. A queue that is over a new limit keeps what it has until the next append.
     ///   - force: Whether a region may go that has not received everything.
     ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
+    /// - Returns: The event, or none where nothing changed.
     /// - Throws: ``HoldfastError``, with `staleEpoch`, `invalidConfiguration`, `illegalTransition`, `replayPending`,
     ///   `closed`, `poisoned` or `ioFailed`.
     @discardableResult
@@ -152,8 +158,19 @@ extension RegionFailoverController {
         }
     }
 
-    /// Sets how much one region's queue may hold. A queue that is over a new limit keeps what it has until the next
-    /// append.
+    /// Lets the detector pause after as long as it takes to suspect a region, unless the configuration says otherwise.
+    func pauseDetectorByDefault() async throws(HoldfastError) {
+        guard configuration.detectorPauseAfterMilliseconds == nil else { return }
+        _ = try await command { (machine, pending, now) throws(FailoverError) -> [FailoverEvent] in
+            var wanted = machine.configuration
+            wanted.detectorPauseAfterMilliseconds = wanted.suspectAfterMilliseconds
+            return try machine.configure(wanted, pending: pending, now: now)
+        }
+    }
+
+    /// Sets how much one region's queue may hold.
+    ///
+    /// A queue that is over a new limit keeps what it has until the next append.
     ///
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
     public func setLimits(_ limits: QueueLimits, for region: RegionID) async throws(HoldfastError) {
@@ -170,6 +187,7 @@ extension RegionFailoverController {
     ///   - region: The region.
     ///   - reason: Why, for whoever looks; at most 1,024 bytes are kept.
     ///   - until: When the pause is meant to end; nil for one that is ended by ``resume(_:)`` alone.
+    /// - Returns: The event, or none where nothing changed.
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
     @discardableResult
     public func pause(
@@ -240,24 +258,29 @@ extension Promotion: CommandResult {}
 extension RegionFailoverController {
     /// Runs a command of the machine, its events and what they mean for the queues in one transaction.
     ///
-    /// - Parameters:
-    ///   - stores: Whether to commit even if nothing changed, so that the silence so far is stored.
-    ///   - run: Decides; what it throws is a refusal, and changes nothing.
-    ///   - then: Carries out.
+    /// `stores`: Whether to commit even if nothing changed, so that the silence so far is stored.
+    /// `run`: Decides; what it throws is a refusal, and changes nothing.
+    /// `then`: Carries out.
     private func command<Result: CommandResult>(
         stores: Bool = false,
-        _ run: @escaping @Sendable (
-            inout FailoverMachine, [RegionID: QueueSummary], Timestamp
-        ) throws(FailoverError) -> Result,
-        then: @escaping @Sendable (
-            inout StoreTransaction, [FailoverEvent], Timestamp
-        ) throws(HoldfastError) -> Void = { (_, _, _) throws(HoldfastError) in }
+        _ run:
+            @escaping @Sendable (
+                inout FailoverMachine, [RegionID: QueueSummary], Timestamp
+            ) throws(FailoverError) -> Result,
+        then:
+            @escaping @Sendable (
+                inout StoreTransaction, [FailoverEvent], Timestamp
+            ) throws(HoldfastError) -> Void = { (_, _, _) throws(HoldfastError) in }
     ) async throws(HoldfastError) -> Result {
         let machine = machine
         return try await store.transact { (transaction) throws(HoldfastError) in
             let now = machine.clock.now
             let pending = try transaction.summaries(now: now)
-            let result = try machine.command { (machine) throws(FailoverError) in try run(&machine, pending, now) }
+            let (result, epoch) = try machine.command { (machine) throws(FailoverError) in
+                (try run(&machine, pending, now), machine.epoch)
+            }
+            // An append of the same transaction is judged by it already.
+            transaction.core.epoch = epoch
             // The machine has moved: from here on an error must abort the transaction.
             if stores || !result.events.isEmpty { transaction.touch() }
             do throws(HoldfastError) {

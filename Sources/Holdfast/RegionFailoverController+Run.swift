@@ -24,22 +24,19 @@ extension RegionFailoverController {
     }
 
     private func tickUntilCancelled() async -> HoldfastError? {
-        do throws(HoldfastError) {
-            var wanted = configuration
-            if wanted.detectorPauseAfterMilliseconds == nil {
-                wanted.detectorPauseAfterMilliseconds = wanted.suspectAfterMilliseconds
-                try await configure(wanted)
-            }
-            while !Task.isCancelled {
+        while true {
+            do throws(HoldfastError) {
+                try await pauseDetectorByDefault()
                 try await heartbeat(configuration.local)
                 try await tick()
-                let interval = max(1, configuration.suspectAfterMilliseconds / 4)
-                // Cancellation is the only error, and what the loop ends by.
-                try? await Task.sleep(for: .milliseconds(interval))
+            } catch {
+                // What another call of the same transaction met is no reason to stop watching.
+                if error.code == .closed || error.code == .poisoned || error.code == .forkedChild { return error }
             }
-            return nil
-        } catch {
-            return error
+            let interval = max(1, configuration.suspectAfterMilliseconds / 4)
+            // Cancellation is the only error, and what the loop ends by.
+            try? await Task.sleep(for: .milliseconds(interval))
+            if Task.isCancelled { return nil }
         }
     }
 }

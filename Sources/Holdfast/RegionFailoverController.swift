@@ -33,6 +33,7 @@ public final class RegionFailoverController: Sendable {
     ///   - limits: How much each region's queue may hold.
     ///   - options: How the store is opened.
     ///   - time: Where the controller's time comes from.
+    /// - Returns: The controller, open.
     /// - Throws: ``HoldfastError``, with `invalidConfiguration`, `alreadyExists`, `inUse`, `alreadyOpen`,
     ///   `networkFileSystem`, `notPermitted`, `full` or `ioFailed`.
     public static func create(
@@ -69,6 +70,7 @@ public final class RegionFailoverController: Sendable {
     ///   - path: The store's directory.
     ///   - options: How the store is opened.
     ///   - time: Where the controller's time comes from.
+    /// - Returns: The controller, open.
     /// - Throws: ``HoldfastError``, with `notFound`, `inUse`, `alreadyOpen`, `damaged`, `formatTooNew`, `incomplete`,
     ///   `replicatedStore`, `networkFileSystem`, `notPermitted` or `ioFailed`.
     /// - Complexity: It reads a few rows for each region, however much is queued.
@@ -85,7 +87,9 @@ public final class RegionFailoverController: Sendable {
             do throws(FailoverError) {
                 machine = try FailoverMachine(restoring: stored)
             } catch {
-                throw HoldfastError(error)
+                var damaged = HoldfastError(error)
+                damaged.code = .damaged
+                throw damaged
             }
             machine.resume(now: clock.now)
             transaction.core.historyCapacity = stored.configuration.historyCapacity
@@ -182,6 +186,7 @@ public final class RegionFailoverController: Sendable {
     ///   - writes: At most ``StoreLimits/callEntriesMax`` writes of ``StoreLimits/callBytesMax`` bytes in all.
     ///   - region: The region that has not received them.
     ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
+    /// - Returns: What came of it.
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `staleEpoch`, `full`, `tooLarge`, `identityConflict`,
     ///   `identityBelowFloor`, `cancelled`, `closed`, `poisoned`, `forkedChild` or `ioFailed`.
     /// - Complexity: A page write for each 4 KiB of compressed entries and a few more; two syncs, shared with every
@@ -197,10 +202,14 @@ public final class RegionFailoverController: Sendable {
 
     /// Queues writes for several regions, for all of them or for none.
     ///
-    /// As ``append(_:to:ifEpoch:)-(_,RegionID,_)``, in one transaction; the entries are compressed once.
+    /// As for one region, in one transaction; the entries are compressed once.
     ///
-    /// - Parameter regions: The regions that have not received the writes; each is named once.
+    /// - Parameters:
+    ///   - writes: The writes, as for one region; their bytes count once for each region.
+    ///   - regions: The regions that have not received the writes; each is named once.
+    ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
     /// - Returns: A receipt for each region, in the order given.
+    /// - Throws: ``HoldfastError``, as for one region.
     @discardableResult
     public func append(
         _ writes: [OutstandingWrite],
@@ -224,6 +233,7 @@ public final class RegionFailoverController: Sendable {
     ///   - region: The region that receives them.
     ///   - entriesMax: The most entries in a batch, at least 1.
     ///   - bytesMax: The most bytes of keys, values and clocks in a batch; a larger entry is a batch of its own.
+    /// - Returns: The batches, to be iterated once.
     public func batches(for region: RegionID, entriesMax: Int = 256, bytesMax: Int = 1 << 20) -> ReplayBatches {
         let clock = machine.clock
         return store.batches(for: region, entriesMax: entriesMax, bytesMax: bytesMax) { clock.now }
@@ -255,12 +265,15 @@ public final class RegionFailoverController: Sendable {
     /// A crash after it loses what the caller had not delivered. Use ``batches(for:entriesMax:bytesMax:)`` unless that is
     /// what you want.
     ///
-    /// - Parameter max: The most entries to take.
+    /// - Parameters:
+    ///   - region: The region whose queue it is.
+    ///   - max: The most entries to take.
+    /// - Returns: What was taken, and what is left.
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `replayerActive`, `damaged`, `closed`, `poisoned` or `ioFailed`.
     public func drain(_ region: RegionID, max: Int = .max) async throws(HoldfastError) -> DrainReceipt {
-        try store.checkReplayer(region)
         let clock = machine.clock
-        return try await store.transact { (transaction) throws(HoldfastError) in
+        // The region is held meanwhile, so that no batch shows what this call takes.
+        return try await store.holding(region) { (transaction) throws(HoldfastError) in
             try transaction.drain(region, max: max, now: clock.now)
         }
     }

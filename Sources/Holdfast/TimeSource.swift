@@ -20,7 +20,9 @@ public struct SystemTime: TimeSource {
 }
 
 /// The controller's time: what was stored or the wall clock at open, whichever is later, and from there the time that
-/// has passed. A wall clock that is set while the controller runs changes nothing.
+/// has passed.
+///
+/// A wall clock that is set while the controller runs changes nothing.
 struct ControllerClock: Sendable {
     private let source: any TimeSource
     private let base: Timestamp

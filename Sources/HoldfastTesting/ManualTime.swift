@@ -21,7 +21,9 @@ public final class ManualTime: TimeSource {
     /// Milliseconds that have passed since the clock was made.
     public var elapsedMilliseconds: Int64 { reading.withLock { $0.elapsed } }
 
-    /// Lets time pass, on the wall too. A negative amount is none.
+    /// Lets time pass, on the wall too.
+    ///
+    /// A negative amount is none.
     public func advance(milliseconds: Int64) {
         reading.withLock { reading in
             let step = max(0, milliseconds)

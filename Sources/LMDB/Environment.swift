@@ -41,11 +41,10 @@ private import CLMDB
 
     /// Opens the environment in the file `path`, with its lock file at `path` + `-lock` unless `isDirectory`.
     ///
-    /// - Parameters:
-    ///   - mapSizeBytes: The address space wanted; nil for as much as the writer took. Where the system refuses it, half
-    ///     is tried, down to 16 MiB.
-    ///   - databasesMax: How many named databases may be open.
-    ///   - readersMax: How many read transactions may be open at once.
+    /// `mapSizeBytes`: The address space wanted; nil for as much as the writer took. Where the system refuses it, half
+    /// is tried, down to 16 MiB.
+    /// `databasesMax`: How many named databases may be open.
+    /// `readersMax`: How many read transactions may be open at once.
     package init(
         path: String,
         isDirectory: Bool = true,
@@ -88,7 +87,9 @@ private import CLMDB
 
     deinit { unsafe mdb_env_close(pointer) }
 
-    /// Begins the write transaction, waiting for another process's to end. It belongs to the calling thread.
+    /// Begins the write transaction, waiting for another process's to end.
+    ///
+    /// It belongs to the calling thread.
     package func beginWrite() throws(LMDBError) -> Transaction { try Transaction(self, flags: 0) }
 
     /// Begins a read transaction: the store as of the last commit, however long it lasts.

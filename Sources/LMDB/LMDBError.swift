@@ -20,6 +20,8 @@ package struct LMDBError: Error, Sendable, Hashable, CustomStringConvertible {
     package var isPanic: Bool { status == MDB_PANIC }
     /// Whether no further named database can be opened.
     package var isDatabasesFull: Bool { status == MDB_DBS_FULL }
+    /// Whether a key that was to be appended is not above the last one.
+    package var isKeyExists: Bool { status == MDB_KEYEXIST }
     /// Whether every reader slot is taken.
     package var isReadersFull: Bool { status == MDB_READERS_FULL }
 }

@@ -68,7 +68,9 @@ package struct Database: Sendable, Hashable {
         return stat
     }
 
-    /// Pages that are free inside the file. It reads the whole free list.
+    /// Pages that are free inside the file.
+    ///
+    /// It reads the whole free list.
     package func freePages() throws(LMDBError) -> Int {
         var cursor = try self.cursor(Database(handle: 0))
         var pages = 0
@@ -102,7 +104,9 @@ package struct Database: Sendable, Hashable {
         try withValue(of: key, in: database) { unsafe $0.withUnsafeBufferPointer { unsafe Array($0) } }
     }
 
-    /// Stores a pair, replacing the key's value. With `append` the key must be above every other one.
+    /// Stores a pair, replacing the key's value.
+    ///
+    /// With `append` the key must be above every other one.
     package mutating func put(
         _ key: [UInt8],
         _ value: Span<UInt8>,

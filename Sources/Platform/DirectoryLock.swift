@@ -46,8 +46,10 @@ package final class DirectoryLock: Sendable {
         }
         isHeld = true
         let hadStore = String(decoding: try file.read(atMost: 1024, at: 0), as: UTF8.self).hasSuffix(storeLine)
-        try file.truncate(to: 0)
-        try file.write(Array((ownerLine() + (hadStore ? storeLine : "")).utf8))
+        // Information alone: on a full disk the old text stays.
+        let text = Array((ownerLine() + (hadStore ? storeLine : "")).utf8)
+        try? file.write(text)
+        try? file.truncate(to: Int64(text.count))
         return .held(DirectoryLock(file: file, hadStore: hadStore))
     }
 
@@ -86,7 +88,9 @@ package final class DirectoryLock: Sendable {
         return printable(try file.read(atMost: 256, at: 0))
     }
 
-    /// Whether the lock could be had. It conflicts with ordinary record locks too, so a foreign program's is seen.
+    /// Whether the lock could be had.
+    ///
+    /// It conflicts with ordinary record locks too, so a foreign program's is seen.
     private static func set(_ type: CInt, on file: File) throws(SystemError) -> Bool {
         var range = flock()
         range.l_type = Int16(type)

@@ -23,7 +23,9 @@ private import Glibc
         unsafe mutex.deallocate()
     }
 
-    /// Calls `body` with the value while no other thread has it. `body` must not take the same lock again.
+    /// Calls `body` with the value while no other thread has it.
+    ///
+    /// `body` must not take the same lock again.
     package func withLock<Result, Failure: Error>(
         _ body: (inout Value) throws(Failure) -> Result
     ) throws(Failure) -> Result {

@@ -123,20 +123,23 @@ extension BlockHeader {
 
     /// Reads the header of `block` and proves the whole block: its checksum, and that it stands where it belongs.
     ///
-    /// - Throws: ``FormatError`` when a bit is wrong, or the block is another store's, queue's or position's.
+    /// `firstPosition`: The position that the block's key says; nil to take the header's word for it.
+    /// Throws: ``FormatError`` when a bit is wrong, or the block is another store's, queue's or position's.
     package init(
         verifying block: Span<UInt8>,
         store: StoreID,
         queue: UInt32,
-        firstPosition: UInt64
+        firstPosition: UInt64?
     ) throws(FormatError) {
         guard block.count >= Self.fixedSize + Self.checksumSize else {
             throw FormatError("a block of \(block.count) bytes is too short")
         }
         let body = block.extracting(..<(block.count - Self.checksumSize))
-        guard XXH3.hash64(body) == block.bigEndian(at: body.count) else { throw FormatError("the block's checksum is wrong") }
+        guard XXH3.hash64(body) == block.bigEndian(at: body.count) else {
+            throw FormatError("the block's checksum is wrong")
+        }
         try self.init(unverified: body)
-        guard self.store == store, self.queue == queue, self.firstPosition == firstPosition else {
+        guard self.store == store, self.queue == queue, self.firstPosition == firstPosition ?? self.firstPosition else {
             throw FormatError(
                 "the block belongs to store \(self.store), queue \(self.queue), position \(self.firstPosition)"
             )

@@ -38,7 +38,9 @@ package enum ControllerRows {
     private static let roles: [RegionRole] = [.primary, .secondary, .promotedSecondary, .demotedPrimary]
     private static let states: [RegionState] = [.healthy, .suspect, .failed, .recovering]
 
-    /// A region's role, state and when it was last heard from. Silence is the machine's time less that.
+    /// A region's role, state and when it was last heard from.
+    ///
+    /// Silence is the machine's time less that.
     package static func region(_ role: RegionRole, _ state: RegionState, lastSeen: Timestamp) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.append(UInt8(roles.firstIndex(of: role) ?? 0))
@@ -54,7 +56,9 @@ package enum ControllerRows {
         var reader = ByteReader(fields)
         let role = Int(try reader.byte("role"))
         let state = Int(try reader.byte("state"))
-        guard role < roles.count, state < states.count else { throw FormatError("role \(role) or state \(state) is unknown") }
+        guard role < roles.count, state < states.count else {
+            throw FormatError("role \(role) or state \(state) is unknown")
+        }
         let lastSeen = Timestamp(milliseconds: try reader.signed("last seen"))
         try reader.end("a controller row")
         return (roles[role], states[state], lastSeen)

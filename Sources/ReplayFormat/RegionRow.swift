@@ -33,7 +33,9 @@ package struct RegionRow: Sendable, Hashable {
     /// The longest an entry may stay, in milliseconds; nil for no limit.
     package var ageMax: UInt64?
 
-    /// Where every entry that was accepted has gone. Each entry is in one of them, or queued.
+    /// Where every entry that was accepted has gone.
+    ///
+    /// Each entry is in one of them, or queued.
     package struct Counters: Sendable, Hashable {
         package var accepted: UInt64 = 0
         package var acknowledged: UInt64 = 0
@@ -147,7 +149,8 @@ package struct RegionRow: Sendable, Hashable {
             overflow: overflow
         )
         ageMax = flags & Flag.ageMax == 0 ? nil : age
-        guard nextPosition > 0, headPosition > 0, headPosition <= nextPosition else {
+        guard nextPosition > 0, headPosition > 0, headPosition <= nextPosition, entries == nextPosition - headPosition
+        else {
             throw FormatError("the cursor \(headPosition) is beyond the next position \(nextPosition)")
         }
     }

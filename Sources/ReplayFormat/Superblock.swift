@@ -1,5 +1,5 @@
-package import RegionFailover
 private import Bytes
+package import RegionFailover
 
 /// What a store is: the rows of the table `superblock`.
 package struct Superblock: Sendable, Hashable {
@@ -34,7 +34,9 @@ package struct Superblock: Sendable, Hashable {
         self.created = created
     }
 
-    /// The names of the rows. ``Name/incomplete`` is there only while a load runs.
+    /// The names of the rows.
+    ///
+    /// ``Name/incomplete`` is there only while a load runs.
     package enum Name: String, CaseIterable, Sendable {
         case format, store, mode, queues, incomplete
     }
@@ -61,7 +63,9 @@ package struct Superblock: Sendable, Hashable {
     /// Reads the rows; `fields` gives those of a name, or nil when there is no such row.
     package init(decoding fields: (Name) throws(FormatError) -> [UInt8]?) throws(FormatError) {
         func row(_ name: Name) throws(FormatError) -> [UInt8] {
-            guard let found = try fields(name) else { throw FormatError("the superblock has no row '\(name.rawValue)'") }
+            guard let found = try fields(name) else {
+                throw FormatError("the superblock has no row '\(name.rawValue)'")
+            }
             return found
         }
         let identity = try row(.store)

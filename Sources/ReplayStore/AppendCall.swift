@@ -43,6 +43,14 @@ package struct AppendCall: Sendable {
         self.count = writes.count
         self.enqueuedAt = enqueuedAt
         self.rawBytes = try Self.checkSizes(writes)
+        guard rawBytes * regions.count <= StoreLimits.fanOutBytesMax else {
+            throw .tooLarge(
+                "A call brings at most \(StoreLimits.fanOutBytesMax) bytes to all of its regions; this one brings "
+                    + "\(rawBytes) to each of \(regions.count). Split it.",
+                index: nil,
+                limit: "fanOutBytesMax"
+            )
+        }
         try findRuns(writes)
         if writes.count == 1, regions.count == 1 {
             single = FrameContent.Entry(write: writes[0], enqueuedAt: enqueuedAt)
@@ -168,9 +176,8 @@ struct PreparedFrame: Sendable {
 
     /// The block that holds the frame at a place in a queue.
     ///
-    /// - Parameters:
-    ///   - chain: The digest before the block's first entry; on return the one after its last.
-    ///   - skipped: Which entries the queue has had; not all of them.
+    /// `chain`: The digest before the block's first entry; on return the one after its last.
+    /// `skipped`: Which entries the queue has had; not all of them.
     func block(
         store: StoreID,
         queue: UInt32,

@@ -1,5 +1,5 @@
-internal import Platform
 private import Glibc
+internal import Platform
 
 /// The file `data.mdb`, looked at before LMDB does, and kept ahead of it with reserved space.
 package enum DataFile {
@@ -29,7 +29,8 @@ package enum DataFile {
             guard !FileSystem.exists(String(lock)) else {
                 throw HoldfastError(
                     code: .notFound,
-                    message: "'\(path)' is gone: the LOCK beside it says that a store was here. Make no new one; look for the "
+                    message:
+                        "'\(path)' is gone: the LOCK beside it says that a store was here. Make no new one; look for the "
                         + "file, or for a mount that is missing."
                 )
             }
@@ -52,7 +53,7 @@ package enum DataFile {
         guard let meta1 = meta(try page(at: pageSize)) else { throw damaged("its second meta page is not one", path) }
         let newest = meta0.transaction >= meta1.transaction ? meta0 : meta1
         let (bytes, overflow) = (newest.lastPage &+ 1).multipliedReportingOverflow(by: UInt64(pageSize))
-        guard !overflow, UInt64(size) >= bytes else {
+        guard !overflow, newest.lastPage < 1 << 48, UInt64(size) >= bytes else {
             throw damaged("it has \(size) bytes, and should have \(newest.lastPage &+ 1) pages of \(pageSize)", path)
         }
     }

@@ -20,26 +20,44 @@ public struct HoldfastError: Error, Sendable, Hashable {
         private let wrapped: Wrapped
         private init(_ wrapped: Wrapped) { self.wrapped = wrapped }
 
-        /// No such region in the deployment; see ``HoldfastError/region``. Nothing changed.
+        /// No such region in the deployment; see ``HoldfastError/region``.
+        ///
+        /// Nothing changed.
         public static var unknownRegion: Self { Self(.unknownRegion) }
-        /// No secondary can take over from ``HoldfastError/region``. Nothing changed: it stays the acting primary.
+        /// No secondary can take over from ``HoldfastError/region``.
+        ///
+        /// Nothing changed: it stays the acting primary.
         public static var noSecondaryAvailable: Self { Self(.noSecondaryAvailable) }
         /// The region's role or state does not allow it; ``HoldfastError/role``, ``HoldfastError/state`` and
-        /// ``HoldfastError/attempted`` say what was met. Nothing changed.
+        /// ``HoldfastError/attempted`` say what was met.
+        ///
+        /// Nothing changed.
         public static var illegalTransition: Self { Self(.illegalTransition) }
-        /// The region has not received ``HoldfastError/count`` writes. Nothing changed; replay them first.
+        /// The region has not received ``HoldfastError/count`` writes.
+        ///
+        /// Nothing changed; replay them first.
         public static var replayPending: Self { Self(.replayPending) }
-        /// Writes for the region were dropped or damaged. Nothing changed; copy the data, then clear the mark.
+        /// Writes for the region were dropped or damaged.
+        ///
+        /// Nothing changed; copy the data, then clear the mark.
         public static var needsResync: Self { Self(.needsResync) }
-        /// The acting primary has changed; ``HoldfastError/count`` is the epoch now. Nothing changed.
+        /// The acting primary has changed; ``HoldfastError/count`` is the epoch now.
+        ///
+        /// Nothing changed.
         public static var staleEpoch: Self { Self(.staleEpoch) }
-        /// A configuration or a name is not valid; ``HoldfastError/field`` names the part. Nothing changed.
+        /// A configuration or a name is not valid; ``HoldfastError/field`` names the part.
+        ///
+        /// Nothing changed.
         public static var invalidConfiguration: Self { Self(.invalidConfiguration) }
-        /// The limit that ``HoldfastError/field`` names would be passed. Nothing of the call was queued.
+        /// The limit that ``HoldfastError/field`` names would be passed.
+        ///
+        /// Nothing of the call was queued.
         ///
         /// Replay and acknowledge, raise the limit, or free the disk; then append again.
         public static var full: Self { Self(.full) }
-        /// A key, a value, a clock or the whole call is over its size limit. Nothing of the call was queued.
+        /// A key, a value, a clock or the whole call is over its size limit.
+        ///
+        /// Nothing of the call was queued.
         public static var tooLarge: Self { Self(.tooLarge) }
         /// The write at ``HoldfastError/index`` has an identity so old that nobody can know whether it was accepted.
         ///
@@ -49,44 +67,78 @@ public struct HoldfastError: Error, Sendable, Hashable {
         ///
         /// Nothing of the call was queued.
         public static var identityConflict: Self { Self(.identityConflict) }
-        /// Nothing has been queued at that position yet. Nothing changed.
+        /// Nothing has been queued at that position yet.
+        ///
+        /// Nothing changed.
         public static var positionOutOfRange: Self { Self(.positionOutOfRange) }
-        /// Another replayer has the region. Nothing changed; end that one first.
+        /// Another replayer has the region.
+        ///
+        /// Nothing changed; end that one first.
         public static var replayerActive: Self { Self(.replayerActive) }
-        /// The batch is from a queue that is not there any more. Nothing changed.
+        /// The batch is from a queue that is not there any more.
+        ///
+        /// Nothing changed.
         public static var staleToken: Self { Self(.staleToken) }
-        /// The task was cancelled before the call's transaction began. Nothing of the call was queued.
+        /// The task was cancelled before the call's transaction began.
+        ///
+        /// Nothing of the call was queued.
         public static var cancelled: Self { Self(.cancelled) }
-        /// The store has been closed. Nothing changed.
+        /// The store has been closed.
+        ///
+        /// Nothing changed.
         public static var closed: Self { Self(.closed) }
         /// An earlier failure left unknown what is on disk, so this handle does nothing any more.
         ///
         /// Everything acknowledged before is durable. Open the store again; append again what was not acknowledged:
         /// the identity of a write makes that safe.
         public static var poisoned: Self { Self(.poisoned) }
-        /// This process has the store open already. Use that handle.
+        /// This process has the store open already.
+        ///
+        /// Use that handle.
         public static var alreadyOpen: Self { Self(.alreadyOpen) }
-        /// Another process has the store. Nothing was touched.
+        /// Another process has the store.
+        ///
+        /// Nothing was touched.
         public static var inUse: Self { Self(.inUse) }
-        /// The process is a `fork` of the one that opened the store. Open it in one process only. Nothing changed.
+        /// The process is a `fork` of the one that opened the store.
+        ///
+        /// Open it in one process only. Nothing changed.
         public static var forkedChild: Self { Self(.forkedChild) }
-        /// There is no store at the path. Nothing was made.
+        /// There is no store at the path.
+        ///
+        /// Nothing was made.
         public static var notFound: Self { Self(.notFound) }
-        /// There is something at the path already. Nothing was touched.
+        /// There is something at the path already.
+        ///
+        /// Nothing was touched.
         public static var alreadyExists: Self { Self(.alreadyExists) }
-        /// The system does not permit it. Nothing was touched.
+        /// The system does not permit it.
+        ///
+        /// Nothing was touched.
         public static var notPermitted: Self { Self(.notPermitted) }
-        /// The path is on a network file system, where locks and mapped memory cannot be trusted. Nothing was touched.
+        /// The path is on a network file system, where locks and mapped memory cannot be trusted.
+        ///
+        /// Nothing was touched.
         public static var networkFileSystem: Self { Self(.networkFileSystem) }
-        /// A newer version wrote the store; the message names both. Nothing was touched.
+        /// A newer version wrote the store; the message names both.
+        ///
+        /// Nothing was touched.
         public static var formatTooNew: Self { Self(.formatTooNew) }
-        /// A load into the store did not end. Load again into a new directory.
+        /// A load into the store did not end.
+        ///
+        /// Load again into a new directory.
         public static var incomplete: Self { Self(.incomplete) }
-        /// Only its replicated log may change this store. Nothing changed.
+        /// Only its replicated log may change this store.
+        ///
+        /// Nothing changed.
         public static var replicatedStore: Self { Self(.replicatedStore) }
-        /// Bytes on disk are not what was written. Nothing was repaired or removed.
+        /// Bytes on disk are not what was written.
+        ///
+        /// Nothing was repaired or removed.
         public static var damaged: Self { Self(.damaged) }
-        /// The system refused a read or a write. What was acknowledged before is durable.
+        /// The system refused a read or a write.
+        ///
+        /// What was acknowledged before is durable.
         public static var ioFailed: Self { Self(.ioFailed) }
 
         /// The code's name, fit for a log field.
@@ -158,7 +210,9 @@ extension HoldfastError {
         field = error.field
     }
 
-    /// Maps LMDB's status to the code that says what to do. The only such map.
+    /// Maps LMDB's status to the code that says what to do.
+    ///
+    /// The only such map.
     package init(_ error: LMDBError) {
         if error.isMapFull {
             self.init(
@@ -188,7 +242,9 @@ extension HoldfastError {
         systemCall = error.description
     }
 
-    /// Maps an `errno` to the code that says what to do. The only such map.
+    /// Maps an `errno` to the code that says what to do.
+    ///
+    /// The only such map.
     package init(_ error: SystemError) {
         switch error.number {
         case 1, 13, 30:
@@ -201,7 +257,10 @@ extension HoldfastError {
             self.init(code: .full, message: "The disk is full. Free space on it, or replay and acknowledge.")
             field = "disk"
         default:
-            self.init(code: .ioFailed, message: "The system refused a read or a write. Look at the disk, then try again.")
+            self.init(
+                code: .ioFailed,
+                message: "The system refused a read or a write. Look at the disk, then try again."
+            )
         }
         systemCall = error.description
     }

@@ -41,7 +41,8 @@ package enum MachineRows {
             guard let fields = rows[key] else {
                 throw HoldfastError(
                     code: .damaged,
-                    message: "The controller's row '\(what)' is missing. Keep a copy of the store and run 'holdfast check "
+                    message:
+                        "The controller's row '\(what)' is missing. Keep a copy of the store and run 'holdfast check "
                         + "--level full'."
                 )
             }

@@ -33,6 +33,7 @@ struct QueueWalk {
     private mutating func closeDamaged(from start: UInt64, before end: UInt64) -> Bool {
         guard let (finding, position) = damaged else { return false }
         damaged = nil
+        chain = nil
         findings[finding].positions = position...max(position, end - 1)
         return start >= position
     }
@@ -83,7 +84,12 @@ struct QueueWalk {
         } catch {
             isDamaged = true
             chain = nil
-            note("block", "The block at position \(position): \(error.description)", position, block.header.lastPosition)
+            note(
+                "block",
+                "The block at position \(position): \(error.description)",
+                position,
+                block.header.lastPosition
+            )
         }
     }
 
@@ -128,7 +134,12 @@ struct QueueWalk {
         }
         chain = header.chainBefore
         if header.lastPosition < row.headPosition {
-            note("extra", "The block at \(position) was acknowledged, and is still there.", position, header.lastPosition)
+            note(
+                "extra",
+                "The block at \(position) was acknowledged, and is still there.",
+                position,
+                header.lastPosition
+            )
         }
         if header.lastPosition >= row.nextPosition {
             note("extra", "The block at \(position) is beyond the end.", position, header.lastPosition)
@@ -165,9 +176,14 @@ struct QueueWalk {
             isDamaged = true
             note("missing", "Positions \(end) to \(row.nextPosition - 1) are missing.", end, row.nextPosition - 1)
         }
-        if blocks == 0, row.entries > 0, !isDamaged { note("counters", "\(row.entries) entries are counted, none is there.") }
+        if blocks == 0, row.entries > 0, !isDamaged {
+            note("counters", "\(row.entries) entries are counted, none is there.")
+        }
         if row.entries != row.nextPosition - row.headPosition {
-            note("counters", "Region '\(region)' has \(row.entries) entries between \(row.headPosition) and \(row.nextPosition).")
+            note(
+                "counters",
+                "Region '\(region)' has \(row.entries) entries between \(row.headPosition) and \(row.nextPosition)."
+            )
         }
         // Damage is named already; the sums it changes are not a second finding.
         guard isFull, !isDamaged else { return }

@@ -15,7 +15,9 @@ public struct AppendReceipt: Sendable, Hashable {
     public var region: RegionID
     /// The positions of the writes that were queued, in the order of the call; empty when all were duplicates.
     public var positions: Range<UInt64>
-    /// Which writes of the call had been accepted before, by index from 0. They were not queued again.
+    /// Which writes of the call had been accepted before, by index from 0.
+    ///
+    /// They were not queued again.
     public var duplicates: [Int]
     /// Entries that were dropped from the head of the queue to make room.
     public var dropped: UInt64
@@ -49,7 +51,9 @@ public struct AcknowledgeReceipt: Sendable, Hashable {
 
 /// What a drain took out of a queue.
 public struct DrainReceipt: Sendable, Hashable {
-    /// The entries, in order. They are not in the queue any more.
+    /// The entries, in order.
+    ///
+    /// They are not in the queue any more.
     public var entries: [QueueEntry]
     /// Entries that are still queued.
     public var remaining: UInt64

@@ -1,8 +1,8 @@
 private import Bytes
-internal import Zstd
 internal import Platform
 public import RegionFailover
 public import ReplayFormat
+internal import Zstd
 
 /// Entries from the head of one region's queue, in order, to be sent to the region.
 public struct ReplayBatch: Sendable {
@@ -10,7 +10,7 @@ public struct ReplayBatch: Sendable {
     public var region: RegionID
     /// The entries: at least one.
     public var entries: [QueueEntry]
-    /// How often these entries have been handed out since the store was opened, from 1.
+    /// How often this iterator has handed these entries out, from 1.
     public var attempt: Int
     /// The first entry's position.
     public var first: UInt64 { entries.first?.position ?? 0 }
@@ -18,11 +18,15 @@ public struct ReplayBatch: Sendable {
     public var through: UInt64 { entries.last?.position ?? 0 }
 
     let queue: UInt32
+    /// Entries that had left the queue without being received when the batch was read.
+    let gone: UInt64
     let store: ReplayStore
     let replayer: UInt64
     package let now: @Sendable () -> Timestamp
 
-    /// Says that the region has received every entry of the batch. They leave the queue.
+    /// Says that the region has received every entry of the batch.
+    ///
+    /// They leave the queue.
     ///
     /// On return this is durable: after any crash the next batch begins behind this one. When it throws, all entries
     /// are still queued and will be handed out again; so delivery is at least once, and a receiver that must not apply
@@ -34,17 +38,19 @@ public struct ReplayBatch: Sendable {
     @discardableResult
     public func acknowledge() async throws(HoldfastError) -> AcknowledgeReceipt {
         try store.checkReplayer(region, replayer)
-        let (region, queue, first, through, now) = (region, queue, first, through, now)
+        let (region, queue, through, now) = (region, queue, through, now)
+        let batch = (entries: entries.count, goneBefore: gone)
         return try await store.transact { (transaction) throws(HoldfastError) in
             guard try transaction.regionRow(region).number == queue else {
                 throw HoldfastError(
                     code: .staleToken,
-                    message: "The batch is from queue \(queue) of region '\(region)', which was removed and added again "
+                    message:
+                        "The batch is from queue \(queue) of region '\(region)', which was removed and added again "
                         + "since. Nothing was acknowledged: take a new batch.",
                     region: region
                 )
             }
-            return try transaction.acknowledge(region, through: through, from: first, now: now())
+            return try transaction.acknowledge(region, through: through, of: batch, now: now())
         }
     }
 }
@@ -79,7 +85,11 @@ public struct ReplayBatches: AsyncSequence, Sendable {
         /// The entries at the head of the queue; nil when it is empty.
         public mutating func next() async throws(HoldfastError) -> ReplayBatch? {
             let replayer: Replayer
-            if let held = self.replayer { replayer = held } else { replayer = try batches.store.takeReplayer(batches.region) }
+            if let held = self.replayer {
+                replayer = held
+            } else {
+                replayer = try batches.store.takeReplayer(batches.region)
+            }
             self.replayer = replayer
             let head = try await batches.store.readHead(
                 batches.region,
@@ -95,6 +105,7 @@ public struct ReplayBatches: AsyncSequence, Sendable {
                 entries: head.entries,
                 attempt: attempt,
                 queue: head.queue,
+                gone: head.gone,
                 store: batches.store,
                 replayer: replayer.number,
                 now: batches.now
@@ -138,6 +149,16 @@ extension ReplayStore {
         return Replayer(number, self, region)
     }
 
+    /// Runs `body` in a transaction while no replayer can take the region.
+    package func holding<Value: Sendable>(
+        _ region: RegionID,
+        _ body: @escaping @Sendable (inout StoreTransaction) throws(HoldfastError) -> Value
+    ) async throws(HoldfastError) -> Value {
+        let replayer = try takeReplayer(region)
+        defer { withExtendedLifetime(replayer) {} }
+        return try await transact(body)
+    }
+
     /// Refuses when a replayer has the region that is not `number`.
     package func checkReplayer(_ region: RegionID, _ number: UInt64? = nil) throws(HoldfastError) {
         let active = replayers.withLock { $0[region] }
@@ -154,9 +175,8 @@ extension ReplayStore {
 
     /// The batches of a region's queue.
     ///
-    /// - Parameters:
-    ///   - entriesMax: The most entries in a batch, at least 1.
-    ///   - bytesMax: The most raw bytes in a batch; a larger entry is a batch of its own.
+    /// `entriesMax`: The most entries in a batch, at least 1.
+    /// `bytesMax`: The most raw bytes in a batch; a larger entry is a batch of its own.
     package func batches(
         for region: RegionID,
         entriesMax: Int,
@@ -169,6 +189,7 @@ extension ReplayStore {
     /// Entries from the cursor on.
     struct Head: Sendable {
         var queue: UInt32
+        var gone: UInt64
         var entries: [QueueEntry] = []
         /// Whether what comes next is damaged, so that the writer has to set it aside before more can be read.
         var isDamaged = false
@@ -187,8 +208,19 @@ extension ReplayStore {
             }
             guard head.entries.isEmpty, head.isDamaged else { return head }
             let time = now()
-            try await transact { (transaction) throws(HoldfastError) in
+            let isRepaired = try await transact { (transaction) throws(HoldfastError) in
+                let before = transaction.core.changes
                 _ = try transaction.headBlock(region, now: time, decoding: true)
+                return transaction.core.changes != before
+            }
+            guard isRepaired else {
+                throw HoldfastError(
+                    code: .damaged,
+                    message:
+                        "The queue of region '\(region)' cannot be read, and nothing in it could be set aside. Keep a "
+                        + "copy of the store, and run 'holdfast check --level full'.",
+                    region: region
+                )
             }
         }
     }
@@ -203,7 +235,7 @@ extension StoreView {
         _ codec: FrameCodec
     ) throws(HoldfastError) -> ReplayStore.Head {
         guard let row = try regionRow(region) else { throw .unknownRegion(region) }
-        var head = ReplayStore.Head(queue: row.number)
+        var head = ReplayStore.Head(queue: row.number, gone: row.gone)
         var next = row.headPosition
         var bytes = 0
         var isFull = false

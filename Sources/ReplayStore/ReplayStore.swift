@@ -51,9 +51,8 @@ package final class ReplayStore: Sendable {
 
     /// Opens the store in the directory at `path`, or makes one there.
     ///
-    /// - Parameters:
-    ///   - prepare: Runs in a first transaction of its own, on the writer thread, and gives what takes part in every
-    ///     later one.
+    /// `prepare`: Runs in a first transaction of its own, on the writer thread, and gives what takes part in every
+    /// later one.
     package static func open<Value: Sendable>(
         _ path: String,
         _ opening: Opening,
@@ -82,28 +81,36 @@ package final class ReplayStore: Sendable {
         _ opened: (Result<(ReplayStore, Value), HoldfastError>) -> Void
     ) {
         let writer = StoreWriter()
+        var directory: StoreDirectory?
+        var failure: HoldfastError?
         do throws(HoldfastError) {
-            try serve(writer, path, opening, options, prepare, opened)
+            try serve(writer, path, opening, options, prepare, &directory, opened)
         } catch {
-            opened(.failure(error.at(path)))
+            failure = error.at(path)
         }
-        // Only now has this thread let go of the environment and the lock: who opens again finds them free.
+        // The environment went with `serve`; only now may the lock go, and only then is anybody told.
+        directory?.closeEnvironment()
+        directory = nil
+        if let failure { opened(.failure(failure)) }
         writer.end()
     }
 
-    /// Opens, says so, and runs transactions until the store is closed. Throws when it could not be opened.
+    /// Opens, says so, and runs transactions until the store is closed.
+    ///
+    /// Throws when it could not be opened.
     private static func serve<Value: Sendable>(
         _ writer: StoreWriter,
         _ path: String,
         _ opening: Opening,
         _ options: StoreOptions,
         _ prepare: @Sendable (inout StoreTransaction) throws(HoldfastError) -> (Value, StoreHooks),
+        _ held: inout StoreDirectory?,
         _ opened: (Result<(ReplayStore, Value), HoldfastError>) -> Void
     ) throws(HoldfastError) {
         let core: StoreCore
         var hooks: StoreHooks
         do {
-            let (prepared, directory) = try prepareCore(path, opening, options)
+            let (prepared, directory) = try prepareCore(path, opening, options, &held)
             core = prepared
             let (value, taking) = try runFirst(core, prepare)
             hooks = taking
@@ -126,7 +133,8 @@ package final class ReplayStore: Sendable {
     private static func prepareCore(
         _ path: String,
         _ opening: Opening,
-        _ options: StoreOptions
+        _ options: StoreOptions,
+        _ held: inout StoreDirectory?
     ) throws(HoldfastError) -> (StoreCore, StoreDirectory) {
         let data = path + "/" + DataFile.name
         switch opening {
@@ -135,11 +143,13 @@ package final class ReplayStore: Sendable {
             if !FileSystem.exists(path) { try system { () throws(SystemError) in try FileSystem.makeDirectory(path) } }
         }
         let directory = try StoreDirectory.hold(path) { options.logger.notice("\($0)") }
+        held = directory
         if case .new = opening {
             guard !directory.hadStore || FileSystem.exists(data) else {
                 throw HoldfastError(
                     code: .damaged,
-                    message: "A store was in '\(path)', and its data.mdb is gone. Look for the file, or for a mount that is "
+                    message:
+                        "A store was in '\(path)', and its data.mdb is gone. Look for the file, or for a mount that is "
                         + "missing. To begin anew, choose another directory."
                 )
             }
@@ -155,7 +165,8 @@ package final class ReplayStore: Sendable {
             guard core.superblock.readCompatibleFeatures & ~Superblock.knownReadCompatibleFeatures == 0 else {
                 throw HoldfastError(
                     code: .formatTooNew,
-                    message: "A newer version wrote the store (features \(core.superblock.readCompatibleFeatures)): this "
+                    message:
+                        "A newer version wrote the store (features \(core.superblock.readCompatibleFeatures)): this "
                         + "one can read it, but not write to it. Use a newer holdfast."
                 )
             }
@@ -181,7 +192,8 @@ package final class ReplayStore: Sendable {
                 isInterrupted = false
             } catch {
                 // A file that LMDB had not written yet, or one without a superblock.
-                let size = try system { () throws(SystemError) in try File(path + "/" + DataFile.name, O_RDONLY).size() }
+                let size = try system { () throws(SystemError) in try File(path + "/" + DataFile.name, O_RDONLY).size()
+                }
                 isInterrupted = error.code == .notFound || size == 0
             }
         }
@@ -219,11 +231,17 @@ package final class ReplayStore: Sendable {
         try system { () throws(SystemError) in try FileSystem.syncDirectory(path + "/..") }
     }
 
-    /// Ends all work and gives the directory free. Work that was left before is done and synced first.
+    /// Ends all work and gives the directory free.
+    ///
+    /// Work that was left before is done and synced first.
     ///
     /// Calling it again does nothing.
     package func close() async {
+        // A fork has no writer thread to wait for, and nothing that is its own to close.
+        guard processID == System.processID else { return }
         await writer.close()
+        // Reads that are under way hold the environment: they end first.
+        await withCheckedContinuation { waiting in readers.async(flags: .barrier) { waiting.resume() } }
         opened.withLock { opened in
             opened?.directory.closeEnvironment()
             opened = nil
@@ -232,12 +250,20 @@ package final class ReplayStore: Sendable {
 
     // MARK: Changing
 
+    /// Refuses where a change would be refused: after a close or a failure, and in a fork.
+    package func checkUsable() throws(HoldfastError) {
+        try checkProcess()
+        let error = writer.staged.withLock { $0.poison ?? ($0.isClosing ? StoreWriter.closed : nil) }
+        if let error { throw error.at(path) }
+    }
+
     /// Refuses a `fork` of the process that opened the store.
     func checkProcess() throws(HoldfastError) {
         guard processID == System.processID else {
             throw HoldfastError(
                 code: .forkedChild,
-                message: "The store was opened by process \(processID); this is \(System.processID), a fork of it. Open "
+                message:
+                    "The store was opened by process \(processID); this is \(System.processID), a fork of it. Open "
                     + "stores after forking, in one process only."
             ).at(path)
         }
@@ -289,7 +315,10 @@ package final class ReplayStore: Sendable {
         guard let ticket, let append = writer.cancel(ticket) else { return }
         append.waiting.resume(
             returning: .failure(
-                HoldfastError(code: .cancelled, message: "The task was cancelled before anything of the call was queued.")
+                HoldfastError(
+                    code: .cancelled,
+                    message: "The task was cancelled before anything of the call was queued."
+                )
             )
         )
     }
@@ -312,7 +341,9 @@ package final class ReplayStore: Sendable {
                         return nil
                     } catch {
                         // What throws after a change must not leave half of it: the whole transaction goes.
-                        if transaction.core.changes != before { transaction.core.failure = transaction.core.failure ?? error }
+                        if transaction.core.changes != before {
+                            transaction.core.failure = transaction.core.failure ?? error
+                        }
                         return error
                     }
                 },
@@ -334,7 +365,8 @@ package final class ReplayStore: Sendable {
         _ body: @escaping @Sendable (borrowing StoreView) throws(HoldfastError) -> Value
     ) async throws(HoldfastError) -> Value {
         try checkProcess()
-        let result = await withCheckedContinuation { (waiting: CheckedContinuation<Result<Value, HoldfastError>, Never>) in
+        let result = await withCheckedContinuation {
+            (waiting: CheckedContinuation<Result<Value, HoldfastError>, Never>) in
             readers.async { waiting.resume(returning: self.readNow(body)) }
         }
         do throws(HoldfastError) {
@@ -395,5 +427,7 @@ extension StoreCore {
     fileprivate func releaseSpace() {
         guard let size = try? dataFile.size() else { return }
         try? dataFile.truncate(to: size)
+        // What acknowledgements need on a full disk stays reserved.
+        try? dataFile.allocate(from: size, to: size + Int64(SpaceKeeper.reserveBytes(options)))
     }
 }

@@ -19,7 +19,7 @@ enum SpaceKeeper {
         let pageSize = Int64(core.pageSize)
         guard let information = try? core.environment.information() else { return nil }
         let used = (Int64(information.lastPage) + 1) * pageSize
-        let reserve = Int64(max(core.options.acknowledgeReserveBytes, 64 << 10))
+        let reserve = Int64(reserveBytes(core.options))
         let wanted = appends.isEmpty ? 0 : bytesMax(appends, core)
         let needed = used + wanted + reserve
         if let full = fullMap(needed, core, wanted) { return full }
@@ -48,6 +48,11 @@ enum SpaceKeeper {
         )
     }
 
+    /// What is kept for acknowledgements, within reason.
+    static func reserveBytes(_ options: StoreOptions) -> Int {
+        min(max(options.acknowledgeReserveBytes, 64 << 10), 1 << 40)
+    }
+
     /// Whether pages that are free inside the file are enough.
     private static func fits(_ bytes: Int64, _ core: StoreCore) -> Bool {
         guard let transaction = try? core.environment.beginRead(), let pages = try? transaction.freePages() else {
@@ -69,7 +74,9 @@ enum SpaceKeeper {
 
     /// The address space can be small where the system limits it.
     private static func fullMap(_ needed: Int64, _ core: StoreCore, _ wanted: Int64) -> HoldfastError? {
-        guard wanted > 0, needed > Int64(core.environment.mapSizeBytes), !fits(needed, core) else { return nil }
+        guard wanted > 0, needed > Int64(core.environment.mapSizeBytes),
+            !fits(wanted + Int64(reserveBytes(core.options)), core)
+        else { return nil }
         return .full(
             nil,
             limit: "map",

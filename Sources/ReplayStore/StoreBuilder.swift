@@ -5,7 +5,7 @@ package import ReplayFormat
 
 /// Writes a whole new data file, from blocks and rows that somebody has: what compaction and load are made of.
 ///
-/// Until ``finish(_:)`` the file says that it is incomplete, and no store opens it. Nothing is synced before.
+/// Until ``complete()`` the file says that it is incomplete, and no store opens it.
 package final class StoreBuilder {
     private let path: String
     private let file: String
@@ -95,19 +95,33 @@ package final class StoreBuilder {
         }
     }
 
-    /// Makes the file a whole store with `superblock`; on return it is on the disk, its name with it.
+    /// Adds the superblock; on return everything is on the disk, and can be proved before it is called complete.
     package func finish(_ superblock: Superblock) throws(HoldfastError) {
-        for table in [Table.superblock, .regions, .controller, .history, .lost, .dictionaries, .raft] { try make(table) }
+        for table in [Table.superblock, .regions, .controller, .history, .lost, .dictionaries, .raft] {
+            try make(table)
+        }
         var superblock = superblock
         superblock.isIncomplete = false
         for (name, fields) in superblock.encoded() { try put(fields, key: Key.text(name.rawValue), in: .superblock) }
         try flush()
-        // All data is on the disk before the row goes that says it is not, and that step is a durable one.
         try sync()
+    }
+
+    /// Makes the file a whole store; on return that is on the disk, and its name with it.
+    package func complete() throws(HoldfastError) {
         try engine { () throws(LMDBError) in try environment.syncEachCommit() }
+        let key = Key.text(Superblock.Name.incomplete.rawValue)
+        try transact { (transaction) throws(LMDBError) in
+            try transaction.delete(key, in: try self.database(.superblock, transaction))
+        }
+        // Once more, so that both of LMDB's meta pages lead to a whole store: a reader of the file that this one replaces
+        // can make LMDB take the older of the two.
         try transact { (transaction) throws(LMDBError) in
             let database = try self.database(.superblock, transaction)
-            try transaction.delete(Key.text(Superblock.Name.incomplete.rawValue), in: database)
+            let format = Key.text(Superblock.Name.format.rawValue)
+            if let value = try transaction.value(of: format, in: database) {
+                try transaction.put(format, value.span, in: database)
+            }
         }
         try sync()
         try system { () throws(SystemError) in try FileSystem.syncDirectory(self.path) }

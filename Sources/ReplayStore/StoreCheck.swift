@@ -96,7 +96,8 @@ struct Checker {
     let codec: FrameCodec
     var report = StoreCheck.Report()
     /// The entries that the ledger says were dropped and lost, by queue number.
-    private var ledger: [UInt32: (dropped: UInt64, lost: UInt64, ranges: [(first: UInt64, last: UInt64, row: LostRow)])] = [:]
+    private var ledger:
+        [UInt32: (dropped: UInt64, lost: UInt64, ranges: [(first: UInt64, last: UInt64, row: LostRow)])] = [:]
 
     init(level: StoreCheck.Level, codec: FrameCodec) {
         self.level = level
@@ -147,7 +148,9 @@ struct Checker {
     }
 
     /// Every pair of a table, as it is stored.
-    private func pairs(_ table: Table, _ view: borrowing StoreView) throws(HoldfastError) -> [(key: [UInt8], value: [UInt8])] {
+    private func pairs(_ table: Table, _ view: borrowing StoreView) throws(HoldfastError) -> [(
+        key: [UInt8], value: [UInt8]
+    )] {
         var pairs: [([UInt8], [UInt8])] = []
         try view.scan(table) { (key, value) throws(HoldfastError) in
             pairs.append((key, value.array))
@@ -163,7 +166,12 @@ struct Checker {
                 rows.append(try RegionRow.read(key, value.span))
             } catch {
                 let region = RegionID(utf8: key)
-                note("row", .regions, "The row of region '\(region?.rawValue ?? "?")': \(error.description)", region: region)
+                note(
+                    "row",
+                    .regions,
+                    "The row of region '\(region?.rawValue ?? "?")': \(error.description)",
+                    region: region
+                )
             }
         }
         return rows
@@ -174,8 +182,8 @@ struct Checker {
             do throws(FormatError) {
                 let (place, row) = try LostRow.read(key, value.span)
                 switch row.reason {
-                case .dropped, .expired: ledger[place.queue, default: (0, 0, [])].dropped += row.entries
-                case .damaged, .missing: ledger[place.queue, default: (0, 0, [])].lost += row.entries
+                case .dropped, .expired: ledger[place.queue, default: (0, 0, [])].dropped &+= row.entries
+                case .damaged, .missing: ledger[place.queue, default: (0, 0, [])].lost &+= row.entries
                 case .removed: break
                 }
                 ledger[place.queue, default: (0, 0, [])].ranges.append((place.first, place.last, row))
@@ -206,7 +214,9 @@ struct Checker {
         for (key, value) in try pairs(.history, view) {
             do throws(FormatError) {
                 let (number, _) = try EventRow.read(key, value.span)
-                if let next, next != number { note("history", .history, "Events \(next) to \(number - 1) are missing.") }
+                if let next, next != number {
+                    note("history", .history, "Events \(next) to \(number - 1) are missing.")
+                }
                 next = number &+ 1
             } catch {
                 isWhole = false
@@ -214,7 +224,9 @@ struct Checker {
             }
         }
         guard isWhole, let next, let state = try? view.historyState() else { return }
-        if next != state.next { note("history", .history, "The last event is \(next &- 1), and should be \(state.next &- 1).") }
+        if next != state.next {
+            note("history", .history, "The last event is \(next &- 1), and should be \(state.next &- 1).")
+        }
     }
 
     private mutating func checkCounters(_ region: RegionID, _ row: RegionRow) {
@@ -255,7 +267,8 @@ struct Checker {
                 region: region,
                 positions: range.first...range.last,
                 severity: .warning,
-                action: "Copy the data to the region by other means, then run 'holdfast region clear-resync STORE \(region)'."
+                action:
+                    "Copy the data to the region by other means, then run 'holdfast region clear-resync STORE \(region)'."
             )
         }
     }
@@ -287,7 +300,7 @@ struct Checker {
         }
         walk.end(isFull: isFull, blocks: count)
         report.blocks += count
-        report.entries += row.entries
+        report.entries &+= row.entries
         for finding in walk.findings {
             note(finding.code, table, finding.message, region: region, positions: finding.positions)
         }
@@ -365,7 +378,12 @@ struct Checker {
         try checkRows(of: [.dead(row.number)], view)
         let dead = try view.count(.dead(row.number))
         if UInt64(dead) != row.counters.dead {
-            note("dead", .dead(row.number), "\(dead) dead letters are there, \(row.counters.dead) counted.", region: region)
+            note(
+                "dead",
+                .dead(row.number),
+                "\(dead) dead letters are there, \(row.counters.dead) counted.",
+                region: region
+            )
         }
     }
 

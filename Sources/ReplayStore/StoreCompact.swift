@@ -16,12 +16,13 @@ package enum StoreCompact {
         package var entries: UInt64
     }
 
-    /// Copies the store at `source` to a new one at `destination`. The source is not touched, and may be in use: the copy
-    /// is the store as of one commit.
+    /// Copies the store at `source` to a new one at `destination`.
+    ///
+    /// The source is not touched, and may be in use: the copy is the store as of one commit.
     ///
     /// On return the copy is checked and on the disk. When it throws, what is at `destination` is no store.
     ///
-    /// - Parameter progress: Called with the pairs done and the pairs in all.
+    /// `progress`: Called with the pairs done and the pairs in all.
     package static func copy(
         from source: String,
         to destination: String,
@@ -41,13 +42,16 @@ package enum StoreCompact {
         }
     }
 
-    /// The same error, saying what is on the disk now. LMDB calls a write that a full disk cut short an I/O error.
+    /// The same error, saying what is on the disk now.
+    ///
+    /// LMDB calls a write that a full disk cut short an I/O error.
     private static func explained(_ error: HoldfastError, _ path: String) -> HoldfastError {
         let free = (try? FileSystem.freeBytes(at: path)) ?? .max
         guard error.code == .full || error.code == .ioFailed && free < 1 << 20 else { return error }
         var explained = HoldfastError(
             code: .full,
-            message: "The disk is full: the copy does not fit beside the store, which is as it was. What was written of it "
+            message:
+                "The disk is full: the copy does not fit beside the store, which is as it was. What was written of it "
                 + "has been removed. Free space, or copy to another disk with --to."
         ).at(path)
         explained.field = "disk"
@@ -118,20 +122,21 @@ package enum StoreCompact {
         _ progress: (Int64, Int64) -> Void
     ) throws(HoldfastError) -> Report {
         let before = try reader.fileSize()
+        let builder = try StoreBuilder(destination, file: file)
         let entries = try reader.look { (view) throws(HoldfastError) in
-            let builder = try StoreBuilder(destination, file: file)
             let entries = try copy(view, to: builder, progress)
             try builder.finish(view.superblock)
             return entries
         }
-        let after = try prove(destination, file)
+        try prove(destination, file)
+        try builder.complete()
+        let after = try system { () throws(SystemError) in try File(destination + "/" + file, O_RDONLY).size() }
         return Report(bytesBefore: before, bytesAfter: after, entries: entries)
     }
 
-    /// Checks a data file that was written anew, and gives its size.
-    @discardableResult
-    static func prove(_ path: String, _ file: String) throws(HoldfastError) -> Int64 {
-        let written = try StoreReader.open(path, beside: false, file: file)
+    /// Checks a data file that was written anew, and is not complete yet.
+    static func prove(_ path: String, _ file: String) throws(HoldfastError) {
+        let written = try StoreReader.open(path, beside: false, file: file, isComplete: false)
         let check = try StoreCheck.run(written, .full)
         if let finding = check.findings.first(where: { $0.severity == .error }) {
             throw HoldfastError(
@@ -140,7 +145,6 @@ package enum StoreCompact {
                     + "'holdfast check --level full' on the source."
             ).at(path)
         }
-        return try written.fileSize(file)
     }
 
     /// Copies every pair, and proves it on the way.
@@ -173,7 +177,7 @@ package enum StoreCompact {
             }
         }
         progress(total, total)
-        return rows.reduce(0) { $0 + $1.1.entries }
+        return rows.reduce(0) { $0 &+ $1.1.entries }
     }
 
     private static func prove(

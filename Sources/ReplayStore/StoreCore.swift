@@ -85,9 +85,10 @@ package final class StoreCore {
         for (region, row) in try view.regionRows() { rows[region] = row }
         (nextEvent, historyCount) = try view.historyState()
         let epoch = try view.controllerRow(Key.controller(ControllerRows.Name.epoch.rawValue))
-        self.epoch = try epoch.map { fields throws(HoldfastError) in
-            try format("The epoch") { () throws(FormatError) in try ControllerRows.number(decoding: fields.span) }
-        } ?? 0
+        self.epoch =
+            try epoch.map { fields throws(HoldfastError) in
+                try format("The epoch") { () throws(FormatError) in try ControllerRows.number(decoding: fields.span) }
+            } ?? 0
         databases = view.databases
         try view.endKeepingHandles()
     }

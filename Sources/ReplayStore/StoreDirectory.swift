@@ -33,7 +33,7 @@ final class StoreDirectory: Sendable {
 
     /// Takes the directory, and refuses the file systems where a lock or a map cannot be trusted.
     ///
-    /// - Parameter warn: Called with what is doubtful but not refused.
+    /// `warn`: Called with what is doubtful but not refused.
     static func hold(_ path: String, warn: (String) -> Void) throws(HoldfastError) -> StoreDirectory {
         switch try system({ () throws(SystemError) in try FileSystem.kind(at: path) }) {
         case .local: break

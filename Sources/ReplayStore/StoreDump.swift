@@ -230,13 +230,15 @@ package final class StoreLoader {
 
     /// Makes what was loaded a store, with an identity of its own; on return it is checked and on the disk.
     ///
-    /// - Parameter leftMeanwhile: Regions of which entries left at the head while the dump ran, as its trailer says.
+    /// `leftMeanwhile`: Regions of which entries left at the head while the dump ran, as its trailer says.
     package func finish(_ path: String, leftMeanwhile: Set<RegionID>) throws(HoldfastError) -> StoreID {
         guard Set(regionRows.keys) == Set(queues.keys) else { throw Self.malformed("rows of regions are missing.") }
         for (region, var queue) in queues {
             try flush(&queue)
             guard var row = regionRows[region] else { continue }
-            guard row.number == queue.number else { throw Self.malformed("the row of region '\(region)' does not fit.") }
+            guard row.number == queue.number else {
+                throw Self.malformed("the row of region '\(region)' does not fit.")
+            }
             let left = row.entries >= queue.entries ? row.entries - queue.entries : 0
             if left > 0, leftMeanwhile.contains(region) {
                 row.counters.acknowledged &+= left
@@ -248,7 +250,8 @@ package final class StoreLoader {
             }
             if queue.isRechained, queue.entries > 0 { row.chain = queue.chain }
             row.storedBytes = queue.storedBytes
-            let isWhole = row.entries == queue.entries && row.rawBytes == queue.rawBytes
+            let isWhole =
+                row.entries == queue.entries && row.rawBytes == queue.rawBytes
                 && (queue.entries == 0 || row.chain == queue.chain)
             for key in queue.staleKeys { try builder.delete(Key.number(key), in: .queue(queue.number)) }
             guard isWhole else { throw Self.malformed("the entries of region '\(region)' are not those of its row.") }
@@ -261,6 +264,7 @@ package final class StoreLoader {
         superblock.store = store
         try builder.finish(superblock)
         try StoreCompact.prove(path, "data.mdb")
+        try builder.complete()
         return store
     }
 }

@@ -10,11 +10,15 @@ public struct StoreOptions: Sendable {
     public var storedBytesMax: UInt64?
     /// Bytes of disk that are kept for acknowledgements when the disk is full; 1 MiB by default, at least 64 KiB.
     public var acknowledgeReserveBytes: Int
-    /// Address space that is asked for; 4 TiB by default. Where the system refuses it, half is tried, down to 16 MiB.
+    /// Address space that is asked for; 4 TiB by default.
+    ///
+    /// Where the system refuses it, half is tried, down to 16 MiB.
     ///
     /// It costs no memory and no disk, and bounds what the store can grow to.
     public var mapSizeBytes: Int
-    /// Where the store logs. It logs at info or below, and never keys or values.
+    /// Where the store logs.
+    ///
+    /// It logs at info or below, and never keys or values.
     public var logger: Logger
 
     /// The default options, logging to `holdfast`.
@@ -28,7 +32,7 @@ public struct StoreOptions: Sendable {
         mapSizeBytes: Int = StoreLimits.mapSizeBytes,
         logger: Logger = Logger(label: "holdfast")
     ) {
-        self.compressionLevel = compressionLevel
+        self.compressionLevel = min(max(compressionLevel, 0), 9)
         self.storedBytesMax = storedBytesMax
         self.acknowledgeReserveBytes = acknowledgeReserveBytes
         self.mapSizeBytes = mapSizeBytes
@@ -42,6 +46,8 @@ public enum StoreLimits {
     public static let callEntriesMax = 65_536
     /// The most raw bytes in one append: 64 MiB.
     public static let callBytesMax = 64 << 20
+    /// The most raw bytes in one append, counted for each of its regions: 256 MiB.
+    public static let fanOutBytesMax = 256 << 20
     /// The most writes in one transaction, unless one call alone has more; the others wait, in order: 65,536.
     public static let transactionEntriesMax = 65_536
     /// The most raw bytes in one transaction, unless one call alone has more: 64 MiB.

@@ -12,26 +12,31 @@ package final class StoreReader {
     /// Held where the reader cannot enter itself in `lock.mdb`, so that no writer begins beside it.
     private let lock: DirectoryLock?
 
-    private init(path: String, _ opened: (Environment, DirectoryLock?)) {
+    private let isComplete: Bool
+
+    private init(path: String, _ opened: (Environment, DirectoryLock?), _ isComplete: Bool) {
         self.path = path
+        self.isComplete = isComplete
         (self.environment, self.lock) = opened
     }
 
     /// Opens the store at `path`.
     ///
-    /// - Parameters:
-    ///   - beside: Whether another process may be writing. Without it `lock.mdb` is left alone: for who holds the lock.
-    ///   - file: The data file's name, where it is not the usual one.
+    /// `beside`: Whether another process may be writing. Without it `lock.mdb` is left alone: for who holds the lock.
+    /// `file`: The data file's name, where it is not the usual one.
+    /// `isComplete`: Whether a store is refused that is still being written from a dump or another store.
     package static func open(
         _ path: String,
         beside: Bool = true,
-        file: String = DataFile.name
+        file: String = DataFile.name,
+        isComplete: Bool = true
     ) throws(HoldfastError) -> StoreReader {
         let data = path + "/" + file
         do throws(HoldfastError) {
             try DataFile.inspect(data)
             if beside { try StoreDirectory.checkNotOpenHere(path) }
-            let reader = StoreReader(path: path, try openEnvironment(path, file, beside ? .readOnly : .readOnlyUnlocked))
+            let opened = try openEnvironment(path, file, beside ? .readOnly : .readOnlyUnlocked)
+            let reader = StoreReader(path: path, opened, isComplete)
             try reader.look { (_) throws(HoldfastError) in }
             return reader
         } catch {
@@ -64,7 +69,8 @@ package final class StoreReader {
             case .busy(let lastWriter):
                 throw HoldfastError(
                     code: .inUse,
-                    message: "A process is writing to the store (its LOCK was last written by \(lastWriter)), and you may "
+                    message:
+                        "A process is writing to the store (its LOCK was last written by \(lastWriter)), and you may "
                         + "not write to 'lock.mdb', where readers enter themselves. Read as the store's owner, or stop "
                         + "the writer."
                 )
@@ -78,7 +84,7 @@ package final class StoreReader {
     ) throws(HoldfastError) -> Value {
         do throws(HoldfastError) {
             let lmdb = try ReplayStore.beginRead(environment)
-            return try body(try StoreView.open(lmdb, with: nil))
+            return try body(try StoreView.open(lmdb, with: nil, isComplete: isComplete))
         } catch {
             throw error.at(path)
         }

@@ -30,7 +30,7 @@ extension StoreTransaction {
         var storedBytes: UInt64 = 0
         for region in call.regions {
             let admission = try admit(call, to: region)
-            if admission.accepted > 0 { storedBytes += bytesMax(call) }
+            if admission.accepted > 0 { storedBytes += bytesMax(call, without: admission.duplicates) }
             admissions.append(admission)
         }
         try checkTotal(adding: storedBytes)
@@ -40,11 +40,22 @@ extension StoreTransaction {
     }
 
     /// The most bytes that the call takes in one queue, as stored.
-    private func bytesMax(_ call: AppendCall) -> UInt64 {
+    private func bytesMax(_ call: AppendCall, without duplicates: [Int]) -> UInt64 {
         if let single = call.single {
             return UInt64(PreparedFrame.blockOverhead(1) + PreparedFrame.contentBytesMax(single))
         }
-        return call.frames.reduce(0) { $0 + UInt64($1.storedBytesMax) }
+        // A frame of nothing but duplicates is not stored.
+        var bytes: UInt64 = 0
+        var start = 0
+        var next = 0
+        for frame in call.frames {
+            let end = start + frame.count
+            let first = next
+            while next < duplicates.count, duplicates[next] < end { next += 1 }
+            if next - first < frame.count { bytes += UInt64(frame.storedBytesMax) }
+            start = end
+        }
+        return bytes
     }
 
     private func checkTotal(adding bytes: UInt64) throws(HoldfastError) {
@@ -83,7 +94,7 @@ extension StoreTransaction {
             }
             admission.dropEntries = row.entries + waiting + added - limit
         }
-        let bytes = bytesMax(call)
+        let bytes = bytesMax(call, without: duplicates)
         let stored = row.storedBytes &+ UInt64(core.singlesBytes[region] ?? 0)
         if let limit = row.limits.bytesMax, stored &+ bytes > limit {
             guard row.limits.overflow == .dropOldest, bytes <= limit else {
@@ -130,7 +141,8 @@ extension StoreTransaction {
     ) -> HoldfastError {
         var error = HoldfastError(
             code: .identityBelowFloor,
-            message: "Write \(index), sequence \(number.sequence) of '\(origin)', incarnation \(number.incarnation), is "
+            message:
+                "Write \(index), sequence \(number.sequence) of '\(origin)', incarnation \(number.incarnation), is "
                 + "so old that nobody can know whether the queue of '\(region)' has had it: everything up to sequence "
                 + "\(floor.sequence) of incarnation \(floor.incarnation) is forgotten. Nothing of the call was queued.",
             region: region

@@ -23,7 +23,7 @@ extension StoreTransaction {
     package mutating func acknowledge(
         _ region: RegionID,
         through position: UInt64,
-        from first: UInt64? = nil,
+        of batch: (entries: Int, goneBefore: UInt64)? = nil,
         now: Timestamp
     ) throws(HoldfastError) -> AcknowledgeReceipt {
         try storeSingles(region)
@@ -31,7 +31,8 @@ extension StoreTransaction {
         guard position < before.nextPosition else {
             var error = HoldfastError(
                 code: .positionOutOfRange,
-                message: "Nothing has been queued for region '\(region)' at position \(position) yet: the last position "
+                message:
+                    "Nothing has been queued for region '\(region)' at position \(position) yet: the last position "
                     + "is \(before.nextPosition - 1). Nothing was acknowledged.",
                 region: region
             )
@@ -60,11 +61,11 @@ extension StoreTransaction {
             setRegionRow(region, row)
             core.tally.regions[region, default: .init()].acknowledged += acknowledged
         }
-        let asked = first.map { position >= $0 ? position - $0 + 1 : 0 } ?? acknowledged
+        let gone = batch.map { min(UInt64($0.entries), before.gone &- $0.goneBefore) } ?? 0
         return AcknowledgeReceipt(
             region: region,
             acknowledged: acknowledged,
-            goneBefore: asked > acknowledged ? asked - acknowledged : 0,
+            goneBefore: gone,
             remaining: row.entries,
             events: events
         )
@@ -80,7 +81,7 @@ extension StoreTransaction {
         var entries: [QueueEntry] = []
         var events: [FailoverEvent] = []
         while entries.count < max {
-            let (block, damage) = try headBlock(region, now: now)
+            let (block, damage) = try headBlock(region, now: now, decoding: true)
             events += damage
             guard let block else { break }
             let head = try regionRow(region).headPosition
@@ -142,10 +143,9 @@ extension StoreTransaction {
         let prefix = Key.lostPrefix(region, queue: queue)
         try scan(.lost, from: prefix) { (key, value) throws(HoldfastError) in
             guard key.starts(with: prefix) else { return false }
-            let (place, found) = try format("A row of 'lost'") { () throws(FormatError) in
-                try LostRow.read(key, value)
-            }
-            if place.last + 1 == first, found.reason == .dropped { neighbour = (key, place.first, found) }
+            // A row that cannot be read is nobody's neighbour.
+            guard let (place, found) = try? LostRow.read(key, value) else { return true }
+            if place.last &+ 1 == first, found.reason == .dropped { neighbour = (key, place.first, found) }
             return true
         }
         if let neighbour {
@@ -157,7 +157,9 @@ extension StoreTransaction {
         try put(row.encoded(), key: Key.lost(region, queue: queue, first: begin, last: last), in: .lost)
     }
 
-    /// Marks a region as one that replay alone cannot bring up to date. One event, the first time.
+    /// Marks a region as one that replay alone cannot bring up to date.
+    ///
+    /// One event, the first time.
     mutating func markResync(_ region: RegionID, now: Timestamp) throws(HoldfastError) -> [FailoverEvent] {
         var row = try regionRow(region)
         guard !row.needsResync else { return [] }
@@ -194,7 +196,8 @@ extension StoreTransaction {
             let available = block.header.lastPosition - row.headPosition + 1
             let count: UInt64
             switch move {
-            case .to(let position): count = position > row.headPosition ? min(available, position - row.headPosition) : 0
+            case .to(let position):
+                count = position > row.headPosition ? min(available, position - row.headPosition) : 0
             case .entries(let wanted): count = min(available, wanted - left)
             case .storedAtMost(let bytes): count = row.storedBytes > bytes ? available : 0
             }
@@ -206,7 +209,8 @@ extension StoreTransaction {
             left += count
             let isWhole = count == available
             if isWhole, row.headPosition == block.header.firstPosition {
-                row.rawBytes = row.rawBytes >= UInt64(block.header.rawBytes) ? row.rawBytes - UInt64(block.header.rawBytes) : 0
+                row.rawBytes =
+                    row.rawBytes >= UInt64(block.header.rawBytes) ? row.rawBytes - UInt64(block.header.rawBytes) : 0
             } else {
                 let range = row.headPosition..<(row.headPosition + count)
                 let gone = try decode(block, region).reduce(0) { sum, entry in
@@ -215,7 +219,7 @@ extension StoreTransaction {
                 row.rawBytes = row.rawBytes >= gone ? row.rawBytes - gone : 0
             }
             if isWhole {
-                try delete(Key.number(block.header.firstPosition), in: .queue(row.number))
+                try deleteBlock(block.header.firstPosition, of: row.number)
                 row.storedBytes = row.storedBytes >= block.storedBytes ? row.storedBytes - block.storedBytes : 0
             }
             row.headPosition += count
@@ -260,12 +264,14 @@ extension StoreTransaction {
         }
     }
 
-    /// The first block of a queue, proved; nil when nothing is queued. On return the cursor stands inside it.
+    /// The first block of a queue, proved; nil when nothing is queued.
+    ///
+    /// On return the cursor stands inside it.
     ///
     /// Blocks that are damaged or missing on the way go to the `lost` ledger, the region is marked, and what is left is
     /// delivered: one bad block must not hold up a region.
     ///
-    /// - Parameter decoding: Whether a block counts as damaged, too, whose checksum is right but whose frame is not.
+    /// `decoding`: Whether a block counts as damaged, too, whose checksum is right but whose frame is not.
     mutating func headBlock(
         _ region: RegionID,
         now: Timestamp,
@@ -274,36 +280,51 @@ extension StoreTransaction {
         var events: [FailoverEvent] = []
         while true {
             let row = try regionRow(region)
-            guard row.entries > 0 || row.headPosition < row.nextPosition else { return (nil, events) }
+            guard row.headPosition < row.nextPosition else { return (nil, events) }
             let (first, second) = try firstBlocks(row)
             guard let first else {
                 events += try quarantine(region, row.headPosition, row.nextPosition - 1, .missing, [], now: now)
                 continue
             }
-            guard first.position <= row.headPosition else {
-                events += try quarantine(region, row.headPosition, first.position - 1, .missing, [], now: now)
-                continue
-            }
-            let end = min(second ?? row.nextPosition, row.nextPosition)
             let block = try? VerifiedBlock(
                 first.bytes.span,
                 store: core.superblock.store,
                 queue: row.number,
-                firstPosition: first.position
+                firstPosition: nil
             )
-            if let block, block.header.lastPosition < end, !decoding || (try? block.frameEntries(core.codec)) != nil {
+            let isDecodable = !decoding || block.flatMap { try? $0.frameEntries(core.codec) } != nil
+            if let block, block.header.lastPosition < row.nextPosition, isDecodable {
+                // The block is whole, and says itself where it stands. LMDB's keys have no checksum.
+                let position = block.header.firstPosition
+                guard position == first.position else {
+                    try deleteBlock(first.position, of: row.number)
+                    if block.header.lastPosition >= row.headPosition {
+                        try putRaw(first.bytes, key: Key.number(position), in: .queue(row.number))
+                    }
+                    continue
+                }
+                guard position <= row.headPosition else {
+                    events += try quarantine(region, row.headPosition, position - 1, .missing, [], now: now)
+                    continue
+                }
                 if block.header.lastPosition >= row.headPosition {
                     if !events.isEmpty { try setOldest(region, block) }
                     return (block, events)
                 }
                 // Everything in it has left, and what follows it is missing.
-                try delete(Key.number(first.position), in: .queue(row.number))
+                try deleteBlock(position, of: row.number)
                 try recount(region)
                 continue
             }
-            let last = max(end, row.headPosition + 1) - 1
-            try delete(Key.number(first.position), in: .queue(row.number))
-            events += try quarantine(region, row.headPosition, last, .damaged, first.bytes, now: now)
+            // Where a damaged block begins and ends, its neighbours tell, never beyond the end of the queue.
+            let begin = first.position < row.nextPosition ? max(first.position, row.headPosition) : row.headPosition
+            let end = second.map { $0 > begin ? min($0, row.nextPosition) : row.nextPosition } ?? row.nextPosition
+            if begin > row.headPosition {
+                events += try quarantine(region, row.headPosition, begin - 1, .missing, [], now: now)
+                continue
+            }
+            try deleteBlock(first.position, of: row.number)
+            events += try quarantine(region, begin, max(begin, end - 1), .damaged, first.bytes, now: now)
         }
     }
 
@@ -404,4 +425,9 @@ extension RegionRow.Counters {
         case .dropped: dropped &+= count
         }
     }
+}
+
+extension RegionRow {
+    /// Entries that nobody received: dropped, or damaged.
+    var gone: UInt64 { counters.dropped &+ counters.lost }
 }

@@ -47,7 +47,13 @@ package struct StoreTransaction: ~Copyable {
         let database = try database(table)
         core.changes += 1
         do throws(LMDBError) {
-            try lmdb.put(key, value.span, in: database, append: append)
+            do throws(LMDBError) {
+                try lmdb.put(key, value.span, in: database, append: append)
+            } catch {
+                // The last key is damaged: this one goes where it belongs, and reading finds the other.
+                guard append, error.isKeyExists else { throw error }
+                try lmdb.put(key, value.span, in: database)
+            }
         } catch {
             throw failed(error)
         }
@@ -86,7 +92,36 @@ package struct StoreTransaction: ~Copyable {
         _ body: (_ key: [UInt8], _ value: Span<UInt8>) throws(HoldfastError) -> Bool
     ) throws(HoldfastError) {
         guard let database = core.databases[table] else { return }
-        try StoreView.scan(lmdb, database, from: start, body)
+        do throws(HoldfastError) {
+            try StoreView.scan(lmdb, database, from: start, body)
+        } catch {
+            // After an error of its own LMDB commits nothing any more.
+            if error.systemCall != nil { core.failure = core.failure ?? error }
+            throw error
+        }
+    }
+
+    /// Removes a block that was just read.
+    ///
+    /// Where LMDB does not find it again its tree is out of order, and the whole transaction goes: nothing is touched.
+    mutating func deleteBlock(_ position: UInt64, of queue: UInt32) throws(HoldfastError) {
+        let database = try database(.queue(queue))
+        core.changes += 1
+        let isDeleted: Bool
+        do throws(LMDBError) {
+            isDeleted = try lmdb.delete(Key.number(position), in: database)
+        } catch {
+            throw failed(error)
+        }
+        guard !isDeleted else { return }
+        let error = HoldfastError(
+            code: .damaged,
+            message:
+                "The keys of 'queue/\(queue)' are out of order at \(position). Nothing was changed. Keep a copy of the "
+                + "store, and run 'holdfast check --level full'."
+        )
+        core.failure = core.failure ?? error
+        throw error
     }
 
     /// The fields of every row of the table `controller`, by key, checked.
@@ -191,7 +226,7 @@ package struct StoreTransaction: ~Copyable {
 
     /// Forgets the oldest events beyond the capacity.
     package mutating func trimHistory() throws(HoldfastError) {
-        while core.historyCount > UInt64(core.historyCapacity) {
+        while core.historyCount > UInt64(max(0, core.historyCapacity)) {
             try delete(Key.number(core.nextEvent &- core.historyCount), in: .history)
             core.historyCount -= 1
         }
@@ -221,7 +256,9 @@ package struct StoreTransaction: ~Copyable {
         }
     }
 
-    /// Commits; on return everything is on the disk. Gives the transaction's number.
+    /// Commits; on return everything is on the disk.
+    ///
+    /// Gives the transaction's number.
     consuming func commit() throws(LMDBError) -> UInt64 {
         let number = lmdb.number
         try lmdb.commit()

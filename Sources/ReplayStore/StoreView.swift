@@ -17,11 +17,16 @@ package struct StoreView: ~Copyable {
     }
 
     /// Looks at the store through `lmdb`; `catalog` names the databases, or nil to open those that are there.
-    static func open(_ lmdb: consuming Transaction, with catalog: StoreCatalog?) throws(HoldfastError) -> StoreView {
+    static func open(
+        _ lmdb: consuming Transaction,
+        with catalog: StoreCatalog?,
+        isComplete: Bool = true
+    ) throws(HoldfastError) -> StoreView {
         var databases = catalog?.databases ?? [:]
         if catalog == nil {
-            let database = try engine { () throws(LMDBError) in try lmdb.database(Table.superblock.name, create: false) }
-            try checkFormat(lmdb, database.map { [.superblock: $0] } ?? [:])
+            let database = try engine { () throws(LMDBError) in try lmdb.database(Table.superblock.name, create: false)
+            }
+            try checkFormat(lmdb, database.map { [.superblock: $0] } ?? [:], isComplete)
             databases = try openAll(lmdb)
         }
         let superblock = try readSuperblock(lmdb, databases)
@@ -45,7 +50,8 @@ package struct StoreView: ~Copyable {
             guard let table = Table(name: name) else {
                 throw HoldfastError(
                     code: .damaged,
-                    message: "The data file has a table '\(name)', which no store has. It is not Holdfast's, or damaged."
+                    message:
+                        "The data file has a table '\(name)', which no store has. It is not Holdfast's, or damaged."
                 )
             }
             let database = try engine { () throws(LMDBError) in try lmdb.database(name, create: false) }
@@ -59,7 +65,8 @@ package struct StoreView: ~Copyable {
     /// The rows `format` and `incomplete` keep their place, their layout and their checksum in every version.
     private static func checkFormat(
         _ lmdb: borrowing Transaction,
-        _ superblock: [Table: Database]
+        _ superblock: [Table: Database],
+        _ isComplete: Bool
     ) throws(HoldfastError) {
         guard !superblock.isEmpty else {
             throw HoldfastError(
@@ -67,9 +74,8 @@ package struct StoreView: ~Copyable {
                 message: "The data file has no store in it: making one was interrupted. Run 'holdfast init' again."
             )
         }
-        guard try row(Key.text(Superblock.Name.incomplete.rawValue), .superblock, lmdb, superblock) == nil else {
-            throw incomplete
-        }
+        let unfinished = try row(Key.text(Superblock.Name.incomplete.rawValue), .superblock, lmdb, superblock)
+        guard unfinished == nil || !isComplete else { throw incomplete }
         let row = try row(Key.text(Superblock.Name.format.rawValue), .superblock, lmdb, superblock)
         guard let row else {
             throw HoldfastError(FormatError("the superblock has no row 'format'"), in: "The superblock")
@@ -91,8 +97,9 @@ package struct StoreView: ~Copyable {
     static var incomplete: HoldfastError {
         HoldfastError(
             code: .incomplete,
-            message: "Writing this store, by a load or a copy, did not end, so it is not whole. Remove the directory, and "
-                + "load or copy again into a new one."
+            message:
+                "Writing this store, by a load or a copy, did not end, so it is not whole. If nobody is writing it "
+                + "now, load or copy again into a new directory."
         )
     }
 
@@ -193,7 +200,13 @@ package struct StoreView: ~Copyable {
         let next = try format("The event number") { () throws(FormatError) in
             try ControllerRows.number(decoding: fields.span)
         }
-        return (next, UInt64(try count(.history)))
+        // LMDB's own count has no checksum; the first key tells how many there are.
+        var first = next
+        try scan(.history) { (key, _) throws(HoldfastError) in
+            first = try format("A key of 'history'") { () throws(FormatError) in try Key.number(from: key.span) }
+            return false
+        }
+        return (next, first < next ? min(next - first, UInt64(FailoverConfiguration.historyCapacityMax) + 1) : 0)
     }
 
     /// The events that are kept, oldest first, with their numbers.
@@ -213,7 +226,7 @@ package struct StoreView: ~Copyable {
     package func count(_ table: Table) throws(HoldfastError) -> Int {
         guard let database = databases[table] else { return 0 }
         do throws(LMDBError) {
-            return try lmdb.count(database)
+            return max(0, try lmdb.count(database))
         } catch {
             throw HoldfastError(error)
         }
@@ -278,7 +291,7 @@ package struct VerifiedBlock: Sendable {
         _ bytes: Span<UInt8>,
         store: StoreID,
         queue: UInt32,
-        firstPosition: UInt64
+        firstPosition: UInt64?
     ) throws(FormatError) {
         header = try BlockHeader(verifying: bytes, store: store, queue: queue, firstPosition: firstPosition)
         self.bytes = bytes.array

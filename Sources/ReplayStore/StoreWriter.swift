@@ -15,7 +15,9 @@ final class StoreWriter: Sendable {
 
     /// Anything else: it runs in the transaction, and is told how that ended.
     struct Control: Sendable {
-        /// Runs in the transaction. What it throws is for its caller alone, if it has changed nothing.
+        /// Runs in the transaction.
+        ///
+        /// What it throws is for its caller alone, if it has changed nothing.
         var run: @Sendable (inout StoreTransaction) -> HoldfastError?
         /// Called once, after the commit or with the reason why there was none.
         var end: @Sendable (HoldfastError?) -> Void
@@ -181,7 +183,9 @@ final class StoreWriter: Sendable {
                 if let failure = core.failure { throw failure }
             }
             for append in appends {
-                outcomes.append(try outcome(of: append.call, noSpace, &transaction))
+                // Where all together do not fit, one alone may.
+                let refusal = noSpace == nil ? nil : SpaceKeeper.reserve(for: [append], core)
+                outcomes.append(try outcome(of: append.call, refusal, &transaction))
             }
             guard core.changes > 0 else {
                 hooks.ended(core, committed: true)
@@ -235,7 +239,8 @@ final class StoreWriter: Sendable {
     private func poison(_ error: HoldfastError, _ core: StoreCore) {
         var poisoned = HoldfastError(
             code: .poisoned,
-            message: "The store does nothing any more, since what is on the disk became unknown: \(error.message) Close "
+            message:
+                "The store does nothing any more, since what is on the disk became unknown: \(error.message) Close "
                 + "it and open it again; everything acknowledged is there. Append again what was not: a write that did "
                 + "arrive is not queued twice."
         )

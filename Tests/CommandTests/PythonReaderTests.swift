@@ -26,7 +26,9 @@ import Testing
         let directory = try ToolStore()
         if !limits.isEmpty {
             try FileManager.default.removeItem(atPath: directory.path)
-            try #require(try Tool.run(["init", directory.path, "--local", "us", "--regions", "us,eu,ap"] + limits).status == 0)
+            try #require(
+                try Tool.run(["init", directory.path, "--local", "us", "--regions", "us,eu,ap"] + limits).status == 0
+            )
         }
         for _ in 0..<8 {
             let start = Int.random(in: 1...1500, using: &random)
@@ -50,10 +52,14 @@ import Testing
     /// A write of many shapes, the same for the same sequence.
     private static func line(_ sequence: Int, seed: UInt64) -> String {
         var random = SplitMix64(seed: seed &* 1_000_003 &+ UInt64(sequence))
-        let key = Data((0..<Int.random(in: 0...20, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) })
+        let key = Data(
+            (0..<Int.random(in: 0...20, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+        )
         let isLong = Int.random(in: 0..<200, using: &random) == 0
         let value = Data(
-            (0..<Int.random(in: 0...(isLong ? 90_000 : 120), using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+            (0..<Int.random(in: 0...(isLong ? 90_000 : 120), using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
         )
         var members = [
             #""origin":"\#(sequence % 9 == 0 ? "eu" : "us")""#, #""incarnation":\#(sequence % 4)"#,

@@ -21,7 +21,8 @@ struct ToolStore {
 
     /// Lines of input: sequences `range`, each with a key and a value of its own.
     static func lines(_ range: ClosedRange<Int>) -> String {
-        range.map { #"{"origin":"us","incarnation":0,"sequence":\#($0),"key":"k\#($0)","value":"v\#($0)"}"# + "\n" }.joined()
+        range.map { #"{"origin":"us","incarnation":0,"sequence":\#($0),"key":"k\#($0)","value":"v\#($0)"}"# + "\n" }
+            .joined()
     }
 
     func statistics(_ region: String) throws -> [String: Any] {
@@ -54,7 +55,8 @@ func object(_ line: String) throws -> [String: Any]? {
             (["drain", store.path, "--values", "len-hash"] + eu, 64), (["drain", store.path] + eu, 0),
             (["region", "fail", store.path, "eu"], 1), (["region", "status", store.path, "mars"], 64),
             (["compact", store.path], 64), (["compact", store.path, "--in-place"], 0),
-            (["load", store.path, "/dev/null"], 65), (["nothere"], 64), (["queues", store.path, "--format", "xml"], 64),
+            (["load", store.path, "/dev/null"], 65), (["nothere"], 64),
+            (["queues", store.path, "--format", "xml"], 64),
             (["doctor", store.path], 0), (["version"], 0), (["snapshot", store.path], 0), (["history", store.path], 0),
         ]
         for (arguments, status) in cases {
@@ -91,7 +93,9 @@ func object(_ line: String) throws -> [String: Any]? {
         #expect(try store.run("append", "--region", "eu", input: ToolStore.lines(2...2)).status == 75)
         #expect(try store.run("compact", "--in-place", "--yes").status == 75)
         #expect(try store.run("dump", "--consistent").status == 75)
-        #expect(try store.run("ack", "--region", "eu", "--through", "1").talk.contains("pid \(holder.processIdentifier)"))
+        #expect(
+            try store.run("ack", "--region", "eu", "--through", "1").talk.contains("pid \(holder.processIdentifier)")
+        )
         #expect(try store.run("queues").status == 0)
         #expect(try store.run("records", "--format", "jsonl").lines.count == 1)
         #expect(try store.run("check", "--level", "full").status == 0)
@@ -116,13 +120,16 @@ func object(_ line: String) throws -> [String: Any]? {
         #expect(nothing.lines == [#"{"region":"eu","first":602,"through":601,"accepted":0,"duplicates":2}"#])
     }
 
-    @Test("names a malformed line, and queues nothing of its batch", arguments: [
-        #"{"origin":"us","incarnation":0,"sequence":2,"key":"k"}"#,
-        #"{"origin":"us","incarnation":0,"sequence":-2,"key":"k","value":"v"}"#,
-        #"{"origin":"us","incarnation":0,"sequence":2,"key":"k","value":"v","colour":"red"}"#,
-        #"{"origin":"u s","incarnation":0,"sequence":2,"key":"k","value":"v"}"#,
-        #"["origin"]"#, "not json", #"{"origin":"us""#,
-    ])
+    @Test(
+        "names a malformed line, and queues nothing of its batch",
+        arguments: [
+            #"{"origin":"us","incarnation":0,"sequence":2,"key":"k"}"#,
+            #"{"origin":"us","incarnation":0,"sequence":-2,"key":"k","value":"v"}"#,
+            #"{"origin":"us","incarnation":0,"sequence":2,"key":"k","value":"v","colour":"red"}"#,
+            #"{"origin":"u s","incarnation":0,"sequence":2,"key":"k","value":"v"}"#,
+            #"["origin"]"#, "not json", #"{"origin":"us""#,
+        ]
+    )
     func malformed(line: String) throws {
         let store = try ToolStore()
         let input = ToolStore.lines(1...4) + line + "\n" + ToolStore.lines(5...6)
@@ -164,7 +171,8 @@ func object(_ line: String) throws -> [String: Any]? {
         let store = try ToolStore("--limit-entries", "700", "--overflow", "dropOldest")
         let odd = (0...255).map { byte in
             let bytes = Data([UInt8(byte), 0xFF, 0, UInt8(byte)]).base64EncodedString()
-            return #"{"origin":"ap","incarnation":\#(byte % 3),"sequence":\#(byte),"keyBase64":"\#(bytes)","valueBase64":"#
+            return
+                #"{"origin":"ap","incarnation":\#(byte % 3),"sequence":\#(byte),"keyBase64":"\#(bytes)","valueBase64":"#
                 + #""\#(bytes)","kind":"\#(byte % 5 == 0 ? "delete" : "put")","timestampMs":-\#(byte),"clockBase64":"\#(bytes)"}"#
         }
         try store.run("append", "--region", "eu", "--batch", "100", input: odd.joined(separator: "\n") + "\n")

@@ -1,9 +1,9 @@
 import Foundation
 import Glibc
 import HoldfastTesting
+import RegionFailover
 import ReplayFormat
 import ReplayStore
-import RegionFailover
 import Synchronization
 import TestSupport
 import Testing
@@ -41,7 +41,9 @@ import Testing
             acknowledged += life.acknowledged > through ? life.acknowledged - through : 0
             through = held
         }
-        print("kill rounds: \(Self.rounds), killed mid-stream: \(killed), acknowledged writes: \(acknowledged), seed \(seed)")
+        print(
+            "kill rounds: \(Self.rounds), killed mid-stream: \(killed), acknowledged writes: \(acknowledged), seed \(seed)"
+        )
         #expect(killed >= Self.rounds * 3 / 4)
         _ = directory
     }
@@ -126,7 +128,8 @@ import Testing
                     try VerifiedBlock(value, store: identity, queue: row.number, firstPosition: next).entries(codec)
                 }
                 for entry in block {
-                    let isRight = entry.position == next && entry.write.sequence == next
+                    let isRight =
+                        entry.position == next && entry.write.sequence == next
                         && entry.write.keyText == "key \(next)" && entry.write.valueText == Self.value(next)
                     #expect(isRight, comment)
                     next += 1

@@ -16,8 +16,10 @@ struct Example: Sendable, CustomTestStringConvertible {
     /// The block in the documentation, line by line.
     func block() throws -> [String] {
         let text = try String(contentsOf: Tool.source(file), encoding: .utf8)
-        let blocks = text.components(separatedBy: "```swift\n").dropFirst().compactMap { $0.components(separatedBy: "```").first }
-            .filter { !$0.hasPrefix(".package") }
+        let blocks = text.components(separatedBy: "```swift\n").dropFirst().compactMap {
+            $0.components(separatedBy: "```").first
+        }
+        .filter { !$0.hasPrefix(".package") }
         let number = try #require(Int(name.drop { !$0.isNumber }))
         let lines = blocks[number - 1].components(separatedBy: "\n").dropLast()
         return Array(lines.first == "import Holdfast" ? lines.dropFirst(2) : lines)
@@ -29,7 +31,9 @@ struct Example: Sendable, CustomTestStringConvertible {
         let start = try #require(text.range(of: "func \(name)(_ directory: String) async throws {\n"))
         let rest = text[start.upperBound...]
         let end = try #require(rest.range(of: "\n}\n"))
-        return rest[..<end.lowerBound].components(separatedBy: "\n").map { $0.hasPrefix("    ") ? String($0.dropFirst(4)) : $0 }
+        return rest[..<end.lowerBound].components(separatedBy: "\n").map {
+            $0.hasPrefix("    ") ? String($0.dropFirst(4)) : $0
+        }
     }
 }
 
@@ -39,7 +43,9 @@ final class Printed: Sendable {
     let lines = Mutex<[String]>([])
 }
 
-/// The examples' `print`: it keeps the line. One for each number of items, so that the library's is never preferred.
+/// The examples' `print`: it keeps the line.
+///
+/// One for each number of items, so that the library's is never preferred.
 func print(_ item: some Any) { keep(["\(item)"]) }
 func print(_ first: some Any, _ second: some Any) { keep(["\(first)", "\(second)"]) }
 func print(_ first: some Any, _ second: some Any, _ third: some Any) { keep(["\(first)", "\(second)", "\(third)"]) }

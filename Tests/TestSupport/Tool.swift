@@ -9,12 +9,15 @@ public enum Tool {
         public var status: Int32
         /// Whether a signal ended it.
         public var isSignalled: Bool
+        /// What it printed on standard output.
         public var output: String
+        /// What it printed on standard error.
         public var talk: String
 
         /// The lines of standard output, without an empty last one.
         public var lines: [String] {
-            output.split(separator: "\n", omittingEmptySubsequences: false).map(String.init).dropLast(output.isEmpty ? 0 : 1)
+            let lines = output.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+            return lines.dropLast(output.isEmpty ? 0 : 1)
         }
     }
 
@@ -39,7 +42,13 @@ public enum Tool {
 
     /// Runs a program to its end.
     ///
-    /// - Parameter input: What it reads; nothing when nil.
+    /// - Parameters:
+    ///   - arguments: What follows its name.
+    ///   - input: What it reads; nothing when nil.
+    ///   - program: Its path; the tool's when left out.
+    ///   - environment: What is added to this process's environment.
+    /// - Returns: What it left.
+    /// - Throws: When it could not be started.
     public static func run(
         _ arguments: [String],
         input: String? = nil,

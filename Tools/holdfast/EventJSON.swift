@@ -28,7 +28,9 @@ extension FailoverEvent {
 }
 
 extension QueueSummary {
-    /// What waited in a queue, as an event tells it. What is not as it should be is told where it is so.
+    /// What waited in a queue, as an event tells it.
+    ///
+    /// A mark is told only where it is set.
     var json: JSON {
         var members: [(String, JSON)] = [
             ("entries", .unsigned(entries)), ("bytes", .unsigned(bytes)), ("oldestMs", .integer(oldestMilliseconds)),

@@ -62,7 +62,8 @@ struct Load: ParsableCommand {
     }
 
     private func finish(_ loading: Loading, _ members: [String: JSON], _ digest: String, _ line: UInt64) throws {
-        guard members["digest"]?.stringValue == digest, members["entries"]?.unsignedValue == loading.loader.entries else {
+        guard members["digest"]?.stringValue == digest, members["entries"]?.unsignedValue == loading.loader.entries
+        else {
             throw Self.malformed(line, "its count or digest is not that of the lines before it")
         }
         var left: Set<RegionID> = []

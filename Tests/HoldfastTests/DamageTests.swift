@@ -1,0 +1,114 @@
+import Foundation
+import Holdfast
+import HoldfastTesting
+import ReplayStore
+import Testing
+
+@Suite("A bit that flips on the disk") struct DamageTests {
+    /// A store of five blocks, closed, and its bytes.
+    private func store() async throws -> (Deployment, Data) {
+        let deployment = try await Deployment()
+        for start in stride(from: 1 as UInt64, through: 1025, by: 256) {
+            try await deployment.controller.append((start..<(start + 256)).map { write($0, "key") }, to: "eu-west-1")
+        }
+        await deployment.controller.close()
+        return (deployment, try Data(contentsOf: URL(fileURLWithPath: deployment.path + "/data.mdb")))
+    }
+
+    /// Flips a bit at `offset` from each place where the block of `first` begins: LMDB leaves old copies of pages behind.
+    private func flip(_ bit: UInt8, at offset: Int, of first: UInt64, in whole: Data) throws -> Data {
+        let key = Data((0..<8).reversed().map { UInt8(truncatingIfNeeded: first >> (8 * UInt64($0))) })
+        var damaged = whole
+        var start = whole.startIndex
+        var places = 0
+        // The key, then the header's first bytes: format 1, a zstd frame, 256 entries.
+        while let place = whole.range(of: key + [1, 1, 1, 0], in: start..<whole.endIndex) {
+            damaged[place.lowerBound + offset] ^= bit
+            start = place.upperBound
+            places += 1
+        }
+        try #require(places > 0)
+        return damaged
+    }
+
+    /// Reads everything that can be read; the sequences in order, or the error.
+    private func read(_ deployment: Deployment) async throws -> (
+        sequences: [UInt64], error: HoldfastError?, lost: UInt64
+    ) {
+        let controller = try await RegionFailoverController.open(
+            at: deployment.path,
+            options: Deployment.options,
+            time: deployment.time
+        )
+        var sequences: [UInt64] = []
+        var failure: HoldfastError?
+        do {
+            for try await batch in controller.batches(for: "eu-west-1") {
+                sequences += batch.entries.map(\.write.sequence)
+                try await batch.acknowledge()
+            }
+        } catch {
+            failure = error
+        }
+        // Another region, and a new write for this one, are not held up.
+        #expect(try await controller.append([write(1)], to: "ap-northeast-1").accepted == 1)
+        #expect(try await controller.append([write(5000)], to: "eu-west-1").accepted == 1)
+        let lost = try await controller.statistics().first { $0.region == "eu-west-1" }?.lost ?? 0
+        await controller.close()
+        return (sequences, failure, lost)
+    }
+
+    @Test("in a key of the queue loses at most what the ledger says, and holds up nobody", arguments: 0..<64)
+    func keys(bit: Int) async throws {
+        let (deployment, whole) = try await store()
+        let damaged = try flip(1 << UInt8(bit % 8), at: bit / 8, of: 513, in: whole)
+        try damaged.write(to: URL(fileURLWithPath: deployment.path + "/data.mdb"))
+        let outcome = try await read(deployment)
+        #expect(outcome.sequences == outcome.sequences.sorted())
+        if outcome.error == nil {
+            #expect(outcome.sequences.count + Int(outcome.lost) == 1280, "bit \(bit)")
+        } else {
+            // LMDB's own tree is out of order: the region is refused, and nothing is given up.
+            #expect(outcome.error?.code == .damaged)
+            #expect(outcome.lost <= 256 * 2)
+        }
+    }
+
+    @Test("in a block loses that block, and says which positions", arguments: [0, 1, 2, 3, 4]) func blocks(number: Int)
+        async throws
+    {
+        let (deployment, whole) = try await store()
+        let first = UInt64(number * 256 + 1)
+        let damaged = try flip(4, at: 72, of: first, in: whole)
+        try damaged.write(to: URL(fileURLWithPath: deployment.path + "/data.mdb"))
+        let check = try StoreCheck.run(deployment.path, level: .full)
+        #expect(check.findings.map(\.first) == [first])
+        #expect(check.findings.map(\.last) == [first + 255])
+        let outcome = try await read(deployment)
+        #expect(outcome.error == nil)
+        #expect(outcome.lost == 256)
+        #expect(outcome.sequences == (1...1280).filter { $0 < first || $0 > first + 255 })
+        #expect(try StoreCheck.run(deployment.path, level: .full).isClean)
+    }
+}
+
+@Suite("An epoch") struct EpochTests {
+    @Test("fences appends of the same moment as the promotion") func fencing() async throws {
+        let deployment = try await Deployment()
+        let controller = deployment.controller
+        for epoch in 1...40 as ClosedRange<UInt64> {
+            let target: RegionID = epoch % 2 == 1 ? "eu-west-1" : "us-east-1"
+            async let promotion = controller.switchover(to: target, ifEpoch: epoch)
+            async let refused = code { try await controller.append([write(epoch)], to: target, ifEpoch: epoch) }
+            let outcome = (try? await promotion, await refused)
+            if outcome.0 == nil {
+                // The append came first, so the target had not received everything.
+                #expect(outcome.1 == nil)
+                _ = try await controller.drain(target)
+                try await controller.switchover(to: target, ifEpoch: epoch)
+            } else if outcome.1 == nil {
+                Issue.record("epoch \(epoch): an append of the old epoch was accepted behind the promotion")
+            }
+        }
+    }
+}
