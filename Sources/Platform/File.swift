@@ -139,13 +139,13 @@ package struct FileIdentity: Sendable, Hashable {
         return status
     }
 
-    /// Reserves disk space for the bytes below `end` without changing the file's size.
+    /// Reserves disk space for the bytes below `end`; with `keepingSize` the file does not become longer by it.
     ///
     /// - Throws: `ENOSPC` when the disk cannot give them, `EOPNOTSUPP` where the file system has no such call.
-    package func allocate(from start: Int64, to end: Int64) throws(SystemError) {
+    package func allocate(from start: Int64, to end: Int64, keepingSize: Bool = true) throws(SystemError) {
         guard end > start else { return }
         while true {
-            let result = fallocate(descriptor, FALLOC_FL_KEEP_SIZE, off_t(start), off_t(end - start))
+            let result = fallocate(descriptor, keepingSize ? FALLOC_FL_KEEP_SIZE : 0, off_t(start), off_t(end - start))
             if result < 0, errno == EINTR { continue }
             return try check("fallocate", Int(result))
         }

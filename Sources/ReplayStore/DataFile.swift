@@ -36,8 +36,7 @@ package enum DataFile {
             }
             throw HoldfastError(code: .notFound, message: "There is no store here: '\(path)' is not there.")
         }
-        let size = try system { () throws(SystemError) in try file.size() }
-        guard size > 0 else {
+        guard try system({ () throws(SystemError) in try file.size() }) > 0 else {
             throw HoldfastError(
                 code: .notFound,
                 message: "The data file '\(path)' is empty: making a store was interrupted. Run 'holdfast init' again."
@@ -51,6 +50,8 @@ package enum DataFile {
             throw damaged("its first meta page is not one", path)
         }
         guard let meta1 = meta(try page(at: pageSize)) else { throw damaged("its second meta page is not one", path) }
+        // After the metas: a writer makes the file longer before it writes a meta page that says so.
+        let size = try system { () throws(SystemError) in try file.size() }
         let newest = meta0.transaction >= meta1.transaction ? meta0 : meta1
         let (bytes, overflow) = (newest.lastPage &+ 1).multipliedReportingOverflow(by: UInt64(pageSize))
         guard !overflow, newest.lastPage < 1 << 48, UInt64(size) >= bytes else {

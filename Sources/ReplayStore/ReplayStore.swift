@@ -211,6 +211,7 @@ package final class ReplayStore: Sendable {
         _ core: StoreCore,
         _ prepare: (inout StoreTransaction) throws(HoldfastError) -> Value
     ) throws(HoldfastError) -> Value {
+        if let full = SpaceKeeper.reserve(for: [], core) { throw full }
         var transaction = try StoreTransaction(core)
         if core.databases[.superblock] == nil { try transaction.makeTables() }
         let value = try prepare(&transaction)
@@ -425,7 +426,8 @@ extension StoreTransaction {
 extension StoreCore {
     /// Gives back the disk space that was reserved beyond the file's end.
     fileprivate func releaseSpace() {
-        guard let size = try? dataFile.size() else { return }
+        guard let information = try? environment.information() else { return }
+        let size = (Int64(information.lastPage) + 1) * Int64(pageSize)
         try? dataFile.truncate(to: size)
         // What acknowledgements need on a full disk stays reserved.
         try? dataFile.allocate(from: size, to: size + Int64(SpaceKeeper.reserveBytes(options)))

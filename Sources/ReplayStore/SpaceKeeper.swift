@@ -4,7 +4,9 @@ internal import Platform
 /// Keeps disk space reserved ahead of the data file, so that a full disk is met by an append, before anything is
 /// written, and an acknowledgement still fits.
 ///
-/// The space is reserved with `fallocate` beyond the file's end. LMDB writes copies of pages, so even a removal needs
+/// The space is reserved with `fallocate`, and the file is made that long before LMDB writes to it: LMDB leaves out pages
+/// that a transaction took and gave back, and a file that ends before its last page cannot be told from one that was cut
+/// off. LMDB writes copies of pages, so even a removal needs
 /// some; the last ``StoreOptions/acknowledgeReserveBytes`` are never given to appends.
 enum SpaceKeeper {
     /// The most that is reserved ahead at once: 64 MiB.
@@ -29,11 +31,12 @@ enum SpaceKeeper {
         let ahead = min(max(used / 4, aheadMin), aheadMax)
         for end in [needed + ahead, needed] {
             do throws(SystemError) {
-                try core.dataFile.allocate(from: max(core.reservedEnd, 0), to: end)
+                try core.dataFile.allocate(from: max(core.reservedEnd, 0), to: end, keepingSize: false)
                 core.reservedEnd = end
                 return nil
             } catch {
                 guard outOfSpace.contains(error.number) else {
+                    if let size = try? core.dataFile.size(), size < end { try? core.dataFile.truncate(to: end) }
                     // A file system without fallocate: go by what it says is free.
                     return appends.isEmpty ? nil : lowOnDisk(core, wanted + reserve)
                 }
@@ -58,7 +61,8 @@ enum SpaceKeeper {
         guard let transaction = try? core.environment.beginRead(), let pages = try? transaction.freePages() else {
             return false
         }
-        return Int64(pages) * Int64(core.pageSize) >= bytes
+        // Some of them cannot be used yet, and large blocks need pages that stand together.
+        return Int64(pages) * Int64(core.pageSize) / 4 >= bytes
     }
 
     private static func lowOnDisk(_ core: StoreCore, _ bytes: Int64) -> HoldfastError? {

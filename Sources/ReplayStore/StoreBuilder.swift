@@ -129,6 +129,14 @@ package final class StoreBuilder {
     }
 
     private func sync() throws(HoldfastError) {
+        // LMDB leaves out pages that a transaction took and gave back: the file must be as long as it says all the same.
+        let information = try engine { () throws(LMDBError) in try environment.information() }
+        let pageSize = try engine { () throws(LMDBError) in try environment.pageSize() }
+        let wanted = (Int64(information.lastPage) + 1) * Int64(pageSize)
+        try system { () throws(SystemError) in
+            let data = try File(self.path + "/" + self.file, O_RDWR)
+            if try data.size() < wanted { try data.truncate(to: wanted) }
+        }
         try engine { () throws(LMDBError) in try environment.sync() }
         // LMDB's own call leaves the file's size to the system in some modes: sync the file as a whole.
         try system { () throws(SystemError) in try File(self.path + "/" + self.file, O_RDWR).sync() }

@@ -97,15 +97,7 @@ final class StoreDirectory: Sendable {
             if size > 0 { try DataFile.inspect(data) }
         }
         try removeLeftovers()
-        // LMDB maps lock.mdb: on a full disk the first touch of it would end the process.
-        try system { () throws(SystemError) in
-            let lock = try File(path + "/lock.mdb", O_RDWR | O_CREAT)
-            do throws(SystemError) {
-                try lock.allocate(from: 0, to: Self.lockFileBytes)
-            } catch {
-                guard error.number == EOPNOTSUPP else { throw error }
-            }
-        }
+        try system { () throws(SystemError) in try Self.makeLockFile(path) }
         let environment = try engine { () throws(LMDBError) in
             try Environment(
                 path: path,
@@ -118,6 +110,16 @@ final class StoreDirectory: Sendable {
         _ = try engine { () throws(LMDBError) in try environment.clearStaleReaders() }
         held.withLock { $0.environment = environment }
         return environment
+    }
+
+    /// Gives LMDB's `lock.mdb` its disk space: LMDB maps it, and on a full disk the first touch would end the process.
+    static func makeLockFile(_ path: String) throws(SystemError) {
+        let lock = try File(path + "/lock.mdb", O_RDWR | O_CREAT)
+        do throws(SystemError) {
+            try lock.allocate(from: 0, to: lockFileBytes)
+        } catch {
+            guard error.number == EOPNOTSUPP else { throw error }
+        }
     }
 
     /// More than LMDB's table of 126 readers takes.

@@ -49,6 +49,9 @@ package final class StoreReader {
         _ file: String,
         _ access: Environment.Access
     ) throws(HoldfastError) -> (Environment, DirectoryLock?) {
+        if case .readOnly = access, file == DataFile.name, (try? StoreDirectory.makeLockFile(path)) == nil {
+            return try openAlone(path, file)
+        }
         do throws(LMDBError) {
             let environment = try Environment(
                 path: file == DataFile.name ? path : path + "/" + file,
@@ -63,18 +66,24 @@ package final class StoreReader {
             guard case .readOnly = access, error.status == EACCES || error.status == EROFS else {
                 throw HoldfastError(error)
             }
-            // Who may only read cannot enter himself in lock.mdb. Reading is safe all the same while nobody writes.
-            switch try system({ () throws(SystemError) in try DirectoryLock.attemptShared(path) }) {
-            case .held(let lock): return (try openEnvironment(path, file, .readOnlyUnlocked).0, lock)
-            case .busy(let lastWriter):
-                throw HoldfastError(
-                    code: .inUse,
-                    message:
-                        "A process is writing to the store (its LOCK was last written by \(lastWriter)), and you may "
-                        + "not write to 'lock.mdb', where readers enter themselves. Read as the store's owner, or stop "
-                        + "the writer."
-                )
-            }
+            return try openAlone(path, file)
+        }
+    }
+
+    /// Opens the store without `lock.mdb`, for who cannot enter himself there.
+    ///
+    /// That is safe while nobody writes, so it holds the lock meanwhile.
+    private static func openAlone(_ path: String, _ file: String) throws(HoldfastError) -> (Environment, DirectoryLock?)
+    {
+        switch try system({ () throws(SystemError) in try DirectoryLock.attemptShared(path) }) {
+        case .held(let lock): return (try openEnvironment(path, file, .readOnlyUnlocked).0, lock)
+        case .busy(let lastWriter):
+            throw HoldfastError(
+                code: .inUse,
+                message:
+                    "A process is writing to the store (its LOCK was last written by \(lastWriter)), and 'lock.mdb', "
+                    + "where readers enter themselves, cannot be written. Read as the store's owner, or stop the writer."
+            )
         }
     }
 

@@ -48,6 +48,32 @@ import Testing
         _ = directory
     }
 
+    @Test("leaves a file as long as it says, while it lives and after it was killed", arguments: [200, 2_000])
+    func fileLength(count: Int) throws {
+        let directory = try TemporaryDirectory()
+        let store = directory.appending("store")
+        try #require(try Tool.run(["init", store, "--local", "us", "--regions", "us,eu"]).status == 0)
+        let process = Tool.process([
+            "append", store, "--region", "eu", "--incarnation", "0", "--print-acks", "--batch", "\(count)",
+        ])
+        let input = Pipe()
+        let output = Pipe()
+        process.standardInput = input
+        process.standardOutput = output
+        try process.run()
+        // Every second sequence, then those between: ranges that come and go, with pages that LMDB takes and gives back.
+        for start in 0..<2 {
+            let lines = (0..<UInt64(count)).map { Self.line($0 * 2 + UInt64(start)) + "\n" }
+            input.fileHandleForWriting.write(Data(lines.joined().utf8))
+            #expect(!output.fileHandleForReading.availableData.isEmpty)
+        }
+        #expect(try Tool.run(["info", store]).status == 0)
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+        #expect(try Tool.run(["check", store, "--level", "full"]).status == 0)
+        #expect(try Tool.run(["append", store, "--region", "eu"], input: "").status == 0)
+    }
+
     /// Feeds writes to a process, and kills it a random moment after a random acknowledgement.
     private static func live(
         _ store: String,

@@ -73,7 +73,10 @@ private struct Call: Sendable {
             let isPipeClosed = printsAcks ? try !print(receipts) : false
             return AppendCommits.Answer(receipts: receipts, isPipeClosed: isPipeClosed)
         } catch let error as HoldfastError {
-            throw named(error, lines)
+            // Told at once: whoever writes the input may be waiting for this line's acknowledgement.
+            await controller.close()
+            let asJSON = HoldfastTool.wantsJSON(Array(CommandLine.arguments.dropFirst()))
+            HoldfastTool.end(with: named(error, lines), asJSON: asJSON)
         }
     }
 

@@ -56,8 +56,8 @@ struct Load: ParsableCommand {
         throw Failure(
             .damaged,
             code: "damaged",
-            "The dump ends without its trailer, so it is not whole. What was loaded is marked incomplete.",
-            next: "rm -r \(shellQuoted(store))"
+            "The dump ends without its trailer, so it is not whole. "
+                + (loading == nil ? "Nothing was made." : "What was loaded is marked incomplete, and nothing opens it.")
         )
     }
 
@@ -89,7 +89,7 @@ struct Load: ParsableCommand {
         Failure(
             .damaged,
             code: "damaged",
-            "Line \(line) of the dump: \(reason). What was loaded is marked incomplete, and nothing opens it.",
+            "Line \(line) of the dump: \(reason). What was loaded before it, if anything, is marked incomplete.",
             next: nil
         )
     }
