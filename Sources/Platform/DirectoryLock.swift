@@ -31,7 +31,7 @@ package final class DirectoryLock: Sendable {
     /// The file is made when it is missing, and never removed: removing it would let two processes lock two files.
     package static func attempt(_ directory: String) throws(SystemError) -> Attempt {
         let file = try ForkTable.enter { () throws(SystemError) in
-            try File(directory + "/LOCK", O_RDWR | O_CREAT | O_NOFOLLOW)
+            try File(regular: directory + "/LOCK", O_RDWR | O_CREAT | O_NOFOLLOW)
         }
         var isHeld = false
         defer { if !isHeld { ForkTable.leave(file.descriptor) } }
@@ -63,7 +63,7 @@ package final class DirectoryLock: Sendable {
     /// Tries to lock `directory` against a writer, beside others that do the same, without writing to it.
     package static func attemptShared(_ directory: String) throws(SystemError) -> Attempt {
         let file = try ForkTable.enter { () throws(SystemError) in
-            try File(directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
+            try File(regular: directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
         }
         guard try set(CInt(F_RDLCK), on: file) else {
             ForkTable.leave(file.descriptor)
@@ -77,7 +77,7 @@ package final class DirectoryLock: Sendable {
     /// It takes no lock itself, and those who share one do not count.
     package static func user(of directory: String) throws(SystemError) -> String? {
         guard FileSystem.exists(directory + "/LOCK") else { return nil }
-        let file = try File(directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
+        let file = try File(regular: directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
         var range = flock()
         range.l_type = Int16(F_RDLCK)
         range.l_whence = Int16(SEEK_SET)

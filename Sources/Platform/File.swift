@@ -50,6 +50,17 @@ package struct FileIdentity: Sendable, Hashable {
         self.path = path
     }
 
+    /// Opens a file of a store: what is no regular file is refused with `EINVAL`, and a pipe is not waited for.
+    package init(regular path: String, _ flags: CInt, mode: UInt32 = 0o600) throws(SystemError) {
+        let descriptor = unsafe Glibc.open(path, flags | O_CLOEXEC | O_NONBLOCK, mode)
+        guard descriptor >= 0 else { throw SystemError(call: "open", number: errno, path: path) }
+        self.descriptor = descriptor
+        self.path = path
+        guard try status().st_mode & S_IFMT == S_IFREG else {
+            throw SystemError(call: "open", number: EINVAL, path: path)
+        }
+    }
+
     /// Takes over a descriptor that is already open, such as standard input.
     package init(adopting descriptor: CInt, path: String) {
         self.descriptor = descriptor

@@ -25,9 +25,18 @@ package enum System {
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
     }
 
-    /// Makes a write to a closed pipe an error (`EPIPE`) in place of a signal that ends the process.
-    package static func ignoreBrokenPipes() {
+    /// The most bytes that this process may give a file, `RLIMIT_FSIZE`: beyond it the system sends a signal.
+    package static var fileSizeMax: Int64 {
+        var limit = rlimit()
+        guard unsafe getrlimit(__rlimit_resource_t(UInt32(RLIMIT_FSIZE.rawValue)), &limit) == 0 else { return .max }
+        return Int64(clamping: limit.rlim_cur)
+    }
+
+    /// Makes a write to a closed pipe an error (`EPIPE`) in place of a signal that ends the process, and one beyond the
+    /// limit on the size of files `EFBIG`.
+    package static func ignoreSignals() {
         _ = signal(SIGPIPE, SIG_IGN)
+        _ = signal(SIGXFSZ, SIG_IGN)
     }
 }
 

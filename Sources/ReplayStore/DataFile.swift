@@ -22,7 +22,7 @@ package enum DataFile {
     package static func inspect(_ path: String) throws(HoldfastError) {
         let file: File
         do throws(SystemError) {
-            file = try File(path, O_RDONLY)
+            file = try File(regular: path, O_RDONLY)
         } catch {
             guard error.number == ENOENT || error.number == ENOTDIR else { throw HoldfastError(error) }
             let lock = path.dropLast(name.count) + "LOCK"

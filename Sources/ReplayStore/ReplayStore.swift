@@ -127,7 +127,8 @@ package final class ReplayStore: Sendable {
             opened(.success((store, value)))
         }
         writer.run(core, hooks)
-        core.releaseSpace()
+        // After a failure nobody knows how long the file must be.
+        if writer.staged.withLock({ $0.poison }) == nil { core.space.close() }
     }
 
     private static func prepareCore(
@@ -182,7 +183,7 @@ package final class ReplayStore: Sendable {
 
     /// Refuses a directory in which there is something, unless it is a store whose making was interrupted.
     private static func checkVacant(_ path: String) throws(HoldfastError) {
-        let own: Set<String> = ["LOCK", DataFile.name, "lock.mdb"]
+        let own: Set<String> = ["LOCK", DataFile.name, "lock.mdb", SpaceKeeper.reserveName]
         let names = try system { () throws(SystemError) in try FileSystem.names(in: path) }
         let isForeign = names.contains { !own.contains($0) }
         var isInterrupted = true
@@ -211,7 +212,7 @@ package final class ReplayStore: Sendable {
         _ core: StoreCore,
         _ prepare: (inout StoreTransaction) throws(HoldfastError) -> Value
     ) throws(HoldfastError) -> Value {
-        if let full = SpaceKeeper.reserve(for: [], core) { throw full }
+        core.space.makeRoomToRemove()
         var transaction = try StoreTransaction(core)
         if core.databases[.superblock] == nil { try transaction.makeTables() }
         let value = try prepare(&transaction)
@@ -420,16 +421,5 @@ extension StoreTransaction {
         }
         core.superblockChanged = true
         core.changes += 1
-    }
-}
-
-extension StoreCore {
-    /// Gives back the disk space that was reserved beyond the file's end.
-    fileprivate func releaseSpace() {
-        guard let information = try? environment.information() else { return }
-        let size = (Int64(information.lastPage) + 1) * Int64(pageSize)
-        try? dataFile.truncate(to: size)
-        // What acknowledgements need on a full disk stays reserved.
-        try? dataFile.allocate(from: size, to: size + Int64(SpaceKeeper.reserveBytes(options)))
     }
 }

@@ -1,104 +1,231 @@
+private import Glibc
 internal import LMDB
 internal import Platform
 
-/// Keeps disk space reserved ahead of the data file, so that a full disk is met by an append, before anything is
-/// written, and an acknowledgement still fits.
+/// Keeps disk space ahead of the data file, and a reserve beside it that only acknowledgements use.
 ///
-/// The space is reserved with `fallocate`, and the file is made that long before LMDB writes to it: LMDB leaves out pages
-/// that a transaction took and gave back, and a file that ends before its last page cannot be told from one that was cut
-/// off. LMDB writes copies of pages, so even a removal needs
-/// some; the last ``StoreOptions/acknowledgeReserveBytes`` are never given to appends.
-enum SpaceKeeper {
+/// LMDB writes copies of pages, so even a removal needs space. The reserve is a file of its own, `reserve`: on a full
+/// disk it is given back to the disk before a transaction that makes room, and taken again before the next append, which
+/// is refused until that succeeds. So whatever appends do, the space for acknowledgements is there.
+///
+/// The data file is also made as long as a transaction can make it before LMDB writes to it: LMDB leaves out pages that a
+/// transaction took and gave back, and a file that ends before its last page cannot be told from one that was cut off.
+///
+/// It belongs to the writer thread.
+final class SpaceKeeper {
+    static let reserveName = "reserve"
+
+    /// What a transaction finds on the disk.
+    enum Room {
+        /// Its space is reserved.
+        case reserved
+        /// The disk is full, and free pages in the file may be enough: the commit will tell.
+        case tight
+        case none(HoldfastError)
+    }
+
+    private let file: File
+    private let directory: String
+    private let environment: Environment
+    private let pageSize: Int
+    private let reserveBytesMin: Int64
+    /// Disk space is reserved for the file's bytes below this one.
+    private var reservedEnd: Int64 = 0
+    /// Whether the last transaction may have freed pages, which the next one cannot use yet.
+    var mayHaveFreed = true
+    /// How many bytes the reserve beside the file has now.
+    private var reserve: Int64 = 0
+
+    init(_ file: File, _ environment: Environment, pageSize: Int, options: StoreOptions) {
+        self.file = file
+        self.directory = String(file.path.dropLast(DataFile.name.count))
+        self.environment = environment
+        self.pageSize = pageSize
+        self.reserveBytesMin = Int64(Self.reserveBytes(options))
+        if let held = try? File(regular: directory + Self.reserveName, O_RDONLY) {
+            reserve = min((try? held.allocatedBytes()) ?? 0, (try? held.size()) ?? 0)
+        }
+    }
+
     /// The most that is reserved ahead at once: 64 MiB.
     private static let aheadMax: Int64 = 64 << 20
     /// The least: 1 MiB.
     private static let aheadMin: Int64 = 1 << 20
 
-    private static let outOfSpace: Set<CInt> = [28, 122, 27]
-
-    /// Makes room for `appends`; the error is for each of them when there is none.
-    static func reserve(for appends: [StoreWriter.Append], _ core: StoreCore) -> HoldfastError? {
-        let pageSize = Int64(core.pageSize)
-        guard let information = try? core.environment.information() else { return nil }
-        let used = (Int64(information.lastPage) + 1) * pageSize
-        let reserve = Int64(reserveBytes(core.options))
-        let wanted = appends.isEmpty ? 0 : bytesMax(appends, core)
-        let needed = used + wanted + reserve
-        if let full = fullMap(needed, core, wanted) { return full }
-        guard needed > core.reservedEnd else { return nil }
-        // Pages that a reader holds which is no more would make the file grow for nothing.
-        _ = try? core.environment.clearStaleReaders()
-        let ahead = min(max(used / 4, aheadMin), aheadMax)
-        for end in [needed + ahead, needed] {
-            do throws(SystemError) {
-                try core.dataFile.allocate(from: max(core.reservedEnd, 0), to: end, keepingSize: false)
-                core.reservedEnd = end
-                return nil
-            } catch {
-                guard outOfSpace.contains(error.number) else {
-                    if let size = try? core.dataFile.size(), size < end { try? core.dataFile.truncate(to: end) }
-                    // A file system without fallocate: go by what it says is free.
-                    return appends.isEmpty ? nil : lowOnDisk(core, wanted + reserve)
-                }
-            }
-        }
-        guard !appends.isEmpty, !fits(wanted + reserve, core) else { return nil }
-        return .full(
-            nil,
-            limit: "disk",
-            "The disk is full: \(wanted) bytes for new writes do not fit beside the \(reserve) kept for acknowledgements. "
-                + "Nothing of the call was queued. Free space on the disk, or replay and acknowledge."
-        )
-    }
+    /// The errors of a disk, a quota, or a limit on the size of files.
+    private static let outOfSpace: Set<CInt> = [ENOSPC, EDQUOT, EFBIG]
 
     /// What is kept for acknowledgements, within reason.
     static func reserveBytes(_ options: StoreOptions) -> Int {
         min(max(options.acknowledgeReserveBytes, 64 << 10), 1 << 40)
     }
 
-    /// Whether pages that are free inside the file are enough.
-    private static func fits(_ bytes: Int64, _ core: StoreCore) -> Bool {
-        guard let transaction = try? core.environment.beginRead(), let pages = try? transaction.freePages() else {
-            return false
-        }
-        // Some of them cannot be used yet, and large blocks need pages that stand together.
-        return Int64(pages) * Int64(core.pageSize) / 4 >= bytes
+    private var used: Int64 {
+        guard let information = try? environment.information() else { return 0 }
+        return (Int64(information.lastPage) + 1) * Int64(pageSize)
     }
 
-    private static func lowOnDisk(_ core: StoreCore, _ bytes: Int64) -> HoldfastError? {
-        guard let free = try? FileSystem.freeBytes(at: core.dataFile.path), free < UInt64(bytes) else { return nil }
-        guard !fits(bytes, core) else { return nil }
-        return .full(
+    /// Removing all of a queue at once writes a list of its pages, eight bytes each.
+    private func reserveWanted(_ used: Int64) -> Int64 { max(reserveBytesMin, used / 256) }
+
+    // MARK: Before a transaction
+
+    /// Makes room for `appends`, beside the reserve.
+    func makeRoom(for appends: [StoreWriter.Append]) -> Room {
+        let used = used
+        let wanted = bytesMax(appends)
+        let reserveWanted = reserveWanted(used)
+        if let full = beyondLimits(used + wanted + reserveWanted, wanted) { return .none(full) }
+        if reserve < reserveWanted, !takeReserve(reserveWanted), reserve < reserveWanted / 2 {
+            // The file's own space ahead was the reserve, where a full disk has used that.
+            _ = giveBackAhead(used)
+            guard takeReserve(reserveWanted) || takeReserve(reserveWanted / 2) else {
+                return .none(full("no more is free than acknowledgements need"))
+            }
+        }
+        guard used + wanted > reservedEnd else { return .reserved }
+        // Pages that a reader holds which is no more would make the file grow for nothing.
+        _ = try? environment.clearStaleReaders()
+        let ahead = min(max(used / 4, Self.aheadMin), Self.aheadMax)
+        if extend(to: used + wanted + ahead) || extend(to: used + wanted) { return .reserved }
+        let free = freeInside()
+        guard free >= wanted else { return .none(full("the store has \(free) bytes free in its file for \(wanted)")) }
+        try? file.truncate(to: max((try? file.size()) ?? 0, used + wanted))
+        return .tight
+    }
+
+    /// Makes room for a transaction that removes, with the reserve where the disk has nothing else.
+    func makeRoomToRemove() {
+        mayHaveFreed = true
+        let used = used
+        let end = used + min(reserveWanted(used), Self.aheadMax)
+        guard end > reservedEnd else { return }
+        _ = try? environment.clearStaleReaders()
+        let limit = System.fileSizeMax
+        if extend(to: min(end + Self.aheadMin, limit)) || extend(to: min(end, limit)) { return }
+        giveUpReserve()
+        if extend(to: min(end, limit)) { return }
+        let size = (try? file.size()) ?? 0
+        try? file.truncate(to: max(size, min(end, limit)))
+    }
+
+    /// What a commit that failed means for appends on a full disk; nil where nobody knows what it means.
+    ///
+    /// `transaction`: The number of the last commit before. While it is still that, LMDB wrote no meta page, so nothing of
+    /// the failed one is there. A write of which only a part fits is `EIO` to LMDB.
+    func full(_ error: LMDBError, after transaction: UInt64) -> HoldfastError? {
+        guard (try? environment.information().lastTransaction) == transaction else { return nil }
+        let isPartial = error.status == EIO && ((try? FileSystem.freeBytes(at: file.path)) ?? .max) < Self.aheadMin
+        guard Self.outOfSpace.contains(error.status) || isPartial else { return nil }
+        return full("free pages inside the file are too scattered")
+    }
+
+    /// Gives back the space ahead of the data file; the reserve stays on the disk.
+    func close() {
+        let used = used
+        let wanted = reserveWanted(used)
+        guard giveBackAhead(used), reserve < wanted else { return }
+        _ = takeReserve(wanted) || takeReserve(wanted / 2)
+    }
+
+    // MARK: The disk
+
+    private func extend(to end: Int64) -> Bool {
+        do throws(SystemError) {
+            try file.allocate(from: reservedEnd, to: end, keepingSize: false)
+        } catch {
+            if Self.outOfSpace.contains(error.number) { return false }
+            // A file system without fallocate: go by what it says is free.
+            let free = (try? FileSystem.freeBytes(at: file.path)) ?? 0
+            guard let size = try? file.size(), free >= UInt64(max(0, end - size)) else { return false }
+            if size < end { guard (try? file.truncate(to: end)) != nil else { return false } }
+        }
+        reservedEnd = end
+        return true
+    }
+
+    private func giveBackAhead(_ used: Int64) -> Bool {
+        reservedEnd = used
+        return (try? file.truncate(to: used)) != nil
+    }
+
+    private func takeReserve(_ bytes: Int64) -> Bool {
+        guard bytes > reserve else { return true }
+        do throws(SystemError) {
+            let held = try File(regular: directory + Self.reserveName, O_RDWR | O_CREAT)
+            do throws(SystemError) {
+                try held.allocate(from: 0, to: bytes, keepingSize: false)
+            } catch {
+                guard !Self.outOfSpace.contains(error.number) else {
+                    try held.truncate(to: reserve)
+                    return false
+                }
+                // Without fallocate, what is written is there.
+                try held.truncate(to: 0)
+                let zeros = [UInt8](repeating: 0, count: 64 << 10)
+                for _ in 0...(bytes / Int64(zeros.count)) { try held.write(zeros) }
+                try held.sync()
+            }
+            reserve = bytes
+            return true
+        } catch {
+            return false
+        }
+    }
+
+    private func giveUpReserve() {
+        guard let held = try? File(regular: directory + Self.reserveName, O_RDWR) else { return }
+        try? held.truncate(to: 0)
+        reserve = 0
+    }
+
+    /// The bytes of the pages that are free inside the file.
+    private func freeInside() -> Int64 {
+        guard let transaction = try? environment.beginRead(), let pages = try? transaction.freePages() else { return 0 }
+        return Int64(pages) * Int64(pageSize)
+    }
+
+    // MARK: Refusals
+
+    private func full(_ why: String) -> HoldfastError {
+        .full(
             nil,
             limit: "disk",
-            "The disk is full: \(free) bytes are free, and \(bytes) are needed. Nothing of the call was queued. Free "
-                + "space on the disk, or replay and acknowledge."
+            "The disk is full: \(why). Nothing of the call was queued. Free space on the disk, or replay, "
+                + "acknowledge, for which \(reserveBytesMin >> 10) KiB are kept, and compact."
         )
     }
 
-    /// The address space can be small where the system limits it.
-    private static func fullMap(_ needed: Int64, _ core: StoreCore, _ wanted: Int64) -> HoldfastError? {
-        guard wanted > 0, needed > Int64(core.environment.mapSizeBytes),
-            !fits(wanted + Int64(reserveBytes(core.options)), core)
-        else { return nil }
+    /// The address space and the size of files can be limited by the system.
+    private func beyondLimits(_ needed: Int64, _ wanted: Int64) -> HoldfastError? {
+        if needed > System.fileSizeMax {
+            return .full(
+                nil,
+                limit: "fileSize",
+                "The data file would grow beyond \(System.fileSizeMax) bytes, the process's limit on the size of files. "
+                    + "Nothing of the call was queued. Raise the limit ('ulimit -f'), or replay, acknowledge and compact."
+            )
+        }
+        // Some of the free pages cannot be used yet, and large blocks need pages that stand together.
+        guard needed > Int64(environment.mapSizeBytes), freeInside() / 4 < needed - used else { return nil }
         return .full(
             nil,
             limit: "map",
-            "The store's address space of \(core.environment.mapSizeBytes) bytes is used up. Nothing of the call was "
+            "The store's address space of \(environment.mapSizeBytes) bytes is used up. Nothing of the call was "
                 + "queued. Raise the process's limit on address space, or replay and acknowledge."
         )
     }
 
     /// The most that a transaction with these appends can add to the file: the blocks, a page for each that is begun,
     /// and the copies of the pages on the way to them.
-    private static func bytesMax(_ appends: [StoreWriter.Append], _ core: StoreCore) -> Int64 {
+    private func bytesMax(_ appends: [StoreWriter.Append]) -> Int64 {
         var bytes = 0
         for append in appends {
             let call = append.call
-            let blocks = call.frames.reduce(call.single == nil ? 0 : 512) { $0 + $1.storedBytesMax + 2 * core.pageSize }
+            let blocks = call.frames.reduce(call.single == nil ? 0 : 512) { $0 + $1.storedBytesMax + 2 * pageSize }
             bytes += (blocks + call.rawBytes / 64) * call.regions.count
             if call.single != nil { bytes += call.rawBytes }
         }
-        return Int64(bytes + 64 * core.pageSize)
+        return Int64(bytes + 64 * pageSize)
     }
 }

@@ -10,7 +10,8 @@ internal import Zstd
 /// It belongs to the writer thread. After an abort it is read again from the disk: there is one truth, and no undo.
 package final class StoreCore {
     let environment: Environment
-    let dataFile: File
+    /// Keeps disk space for what is written.
+    let space: SpaceKeeper
     let options: StoreOptions
     let codec: FrameCodec
     var superblock: Superblock
@@ -23,9 +24,6 @@ package final class StoreCore {
     package var historyCapacity = 0
     var nextEvent: UInt64 = 1
     var historyCount: UInt64 = 0
-    /// Disk space is reserved for the file's bytes below this one.
-    var reservedEnd: Int64 = 0
-    let pageSize: Int
 
     // Of the transaction that runs:
     var singles: [RegionID: [FrameContent.Entry]] = [:]
@@ -47,11 +45,11 @@ package final class StoreCore {
         superblock: Superblock
     ) throws(HoldfastError) {
         self.environment = environment
-        self.dataFile = dataFile
         self.options = options
         self.codec = FrameCodec()
         self.superblock = superblock
-        self.pageSize = try engine { () throws(LMDBError) in try environment.pageSize() }
+        let pageSize = try engine { () throws(LMDBError) in try environment.pageSize() }
+        self.space = SpaceKeeper(dataFile, environment, pageSize: pageSize, options: options)
     }
 
     /// Forgets what a transaction that is not committed has changed, and reads everything again.

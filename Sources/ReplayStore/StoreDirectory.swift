@@ -93,7 +93,7 @@ final class StoreDirectory: Sendable {
     func openEnvironment(mapSizeBytes: Int) throws(HoldfastError) -> Environment {
         let data = path + "/" + DataFile.name
         if FileSystem.exists(data) {
-            let size = try system { () throws(SystemError) in try File(data, O_RDONLY).size() }
+            let size = try system { () throws(SystemError) in try File(regular: data, O_RDONLY).size() }
             if size > 0 { try DataFile.inspect(data) }
         }
         try removeLeftovers()
@@ -114,7 +114,7 @@ final class StoreDirectory: Sendable {
 
     /// Gives LMDB's `lock.mdb` its disk space: LMDB maps it, and on a full disk the first touch would end the process.
     static func makeLockFile(_ path: String) throws(SystemError) {
-        let lock = try File(path + "/lock.mdb", O_RDWR | O_CREAT)
+        let lock = try File(regular: path + "/lock.mdb", O_RDWR | O_CREAT)
         do throws(SystemError) {
             try lock.allocate(from: 0, to: lockFileBytes)
         } catch {

@@ -118,7 +118,7 @@ final class StoreWriter: Sendable {
         var lastCount = 0
         while let work = nextWork(after: lastCount) {
             lastCount = work.controls.count + work.appends.count
-            transact(work.controls, work.appends, core, hooks, metrics)
+            perform(work.controls, work.appends, core, hooks, metrics)
         }
     }
 
@@ -132,7 +132,43 @@ final class StoreWriter: Sendable {
         for closer in closers { closer.resume() }
     }
 
-    private func transact(
+    /// Does work that came together: in one transaction, unless the disk is full.
+    private func perform(
+        _ controls: [Control],
+        _ appends: [Append],
+        _ core: StoreCore,
+        _ hooks: StoreHooks,
+        _ metrics: StoreMetrics
+    ) {
+        guard !appends.isEmpty else { return run(controls, [], core, hooks, metrics) }
+        if case .reserved = core.space.makeRoom(for: appends) { return run(controls, appends, core, hooks, metrics) }
+        // The disk is full. What makes room goes first, on its own; then each append that may fit.
+        if !controls.isEmpty { run(controls, [], core, hooks, metrics) }
+        if core.space.mayHaveFreed {
+            // LMDB uses a page again one transaction after the one that follows its removal.
+            run([Self.rewriteSuperblock], [], core, hooks, metrics)
+            core.space.mayHaveFreed = false
+        }
+        for append in appends {
+            switch core.space.makeRoom(for: [append]) {
+            case .none(let error): append.waiting.resume(returning: .failure(error))
+            case .reserved, .tight: run([], [append], core, hooks, metrics)
+            }
+        }
+    }
+
+    /// A transaction that changes nothing.
+    private static let rewriteSuperblock = Control(
+        run: { transaction in
+            transaction.core.superblockChanged = true
+            transaction.core.changes += 1
+            return nil
+        },
+        end: { _ in }
+    )
+
+    /// Runs one transaction, and tells its callers.
+    private func run(
         _ controls: [Control],
         _ appends: [Append],
         _ core: StoreCore,
@@ -144,6 +180,7 @@ final class StoreWriter: Sendable {
             for append in appends { append.waiting.resume(returning: .failure(poison)) }
             return
         }
+        if appends.isEmpty { core.space.makeRoomToRemove() }
         let started = System.monotonicNanoseconds
         var refusals: [HoldfastError?] = []
         var outcomes: [Result<[AppendReceipt], HoldfastError>] = []
@@ -176,16 +213,14 @@ final class StoreWriter: Sendable {
         _ outcomes: inout [Result<[AppendReceipt], HoldfastError>]
     ) -> Failure? {
         do throws(HoldfastError) {
-            let noSpace = SpaceKeeper.reserve(for: appends, core)
+            let last = try engine { () throws(LMDBError) in try core.environment.information().lastTransaction }
             var transaction = try StoreTransaction(core)
             for control in controls {
                 refusals.append(control.run(&transaction))
                 if let failure = core.failure { throw failure }
             }
             for append in appends {
-                // Where all together do not fit, one alone may.
-                let refusal = noSpace == nil ? nil : SpaceKeeper.reserve(for: [append], core)
-                outcomes.append(try outcome(of: append.call, refusal, &transaction))
+                outcomes.append(try outcome(of: append.call, &transaction))
             }
             guard core.changes > 0 else {
                 hooks.ended(core, committed: true)
@@ -196,6 +231,10 @@ final class StoreWriter: Sendable {
             do throws(LMDBError) {
                 _ = try transaction.commit()
             } catch {
+                if let full = core.space.full(error, after: last) {
+                    hooks.ended(core, committed: false)
+                    return Failure(error: full)
+                }
                 var mapped = HoldfastError(error)
                 mapped.code = .ioFailed
                 mapped.message = "A commit failed, so nobody knows whether it is on the disk. " + mapped.message
@@ -212,10 +251,8 @@ final class StoreWriter: Sendable {
     /// What one append comes to; throws when the whole transaction must go.
     private static func outcome(
         of call: AppendCall,
-        _ noSpace: HoldfastError?,
         _ transaction: inout StoreTransaction
     ) throws(HoldfastError) -> Result<[AppendReceipt], HoldfastError> {
-        if let noSpace { return .failure(noSpace) }
         let before = transaction.core.changes
         do throws(HoldfastError) {
             return .success(try transaction.append(call))

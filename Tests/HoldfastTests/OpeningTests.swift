@@ -126,7 +126,9 @@ import Testing
             return unsafe stat(path, &status) == 0 ? status.st_mode & 0o777 : 0
         }
         #expect(mode(path) == 0o700)
-        #expect(["data.mdb", "LOCK", "lock.mdb"].map { mode(path + "/" + $0) } == [0o600, 0o600, 0o600])
+        #expect(
+            ["data.mdb", "LOCK", "lock.mdb", "reserve"].map { mode(path + "/" + $0) } == [0o600, 0o600, 0o600, 0o600]
+        )
     }
 
     @Test("A making that was interrupted is taken over by the next one") func interruptedCreate() async throws {

@@ -128,7 +128,7 @@ private struct Examination {
 
     private mutating func lookAtPermissions() {
         var open: [String] = []
-        for name in ["", "/data.mdb", "/lock.mdb", "/LOCK"] where FileSystem.exists(store + name) {
+        for name in ["", "/data.mdb", "/lock.mdb", "/LOCK", "/reserve"] where FileSystem.exists(store + name) {
             guard let mode = try? File(store + name, 0).permissions() else {
                 note(
                     .fail,

@@ -35,7 +35,7 @@ import Platform
     )
 
     static func main() async {
-        System.ignoreBrokenPipes()
+        System.ignoreSignals()
         occupyStandardDescriptors()
         let arguments = Array(CommandLine.arguments.dropFirst())
         do {
