@@ -88,7 +88,7 @@ let package = Package(
         ),
         .testTarget(
             name: "HoldfastTests",
-            dependencies: ["Holdfast", "HoldfastTesting", "ReplayStore", "ReplayFormat"],
+            dependencies: ["Holdfast", "HoldfastTesting", "Platform", "ReplayStore", "ReplayFormat"],
             swiftSettings: strict
         ),
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),

@@ -28,6 +28,8 @@ extension RegionFailoverController {
 
     /// Looks for regions that have been silent too long.
     ///
+    /// It also drops what is older than its queue's limit on age, where the policy is to drop, and reports the gauges.
+    ///
     /// Call it a few times within `suspectAfterMilliseconds`, or use ``run()``. With `automaticFailover` a suspect acting
     /// primary is demoted in the same transaction, if another region can take over.
     ///
@@ -38,23 +40,37 @@ extension RegionFailoverController {
     @discardableResult
     public func tick() async throws(HoldfastError) -> [FailoverEvent] {
         try store.checkUsable()
+        let expired = try await lookAtQueues()
         let interval = configuration.suspectAfterMilliseconds / 4
         let isDue = machine.millisecondsSinceStored(now: machine.clock.now) >= max(1, interval)
-        if !isDue, machine.noteTick() { return [] }
-        return try await command(stores: isDue) { (machine, pending, now) throws(FailoverError) in
-            var events = machine.tick(now: now)
-            let primary = try machine.status(of: machine.actingPrimary)
-            if machine.configuration.automaticFailover, primary.state == .suspect {
-                do throws(FailoverError) {
-                    let failed = machine.actingPrimary
-                    events += try machine.demoteAndPromote(failed, ifEpoch: nil, pending: pending, now: now).events
-                } catch {
-                    // Nobody can take over: the suspicion stands, and the next tick tries again.
-                    guard error.code == .noSecondaryAvailable else { throw error }
+        if !isDue, machine.noteTick() { return expired }
+        return try await expired
+            + command(stores: isDue) { (machine, pending, now) throws(FailoverError) in
+                var events = machine.tick(now: now)
+                let primary = try machine.status(of: machine.actingPrimary)
+                if machine.configuration.automaticFailover, primary.state == .suspect {
+                    do throws(FailoverError) {
+                        let failed = machine.actingPrimary
+                        events += try machine.demoteAndPromote(failed, ifEpoch: nil, pending: pending, now: now).events
+                    } catch {
+                        // Nobody can take over: the suspicion stands, and the next tick tries again.
+                        guard error.code == .noSecondaryAvailable else { throw error }
+                    }
                 }
+                return events
             }
-            return events
+    }
+
+    /// Reports the queues, and drops what is too old.
+    private func lookAtQueues() async throws(HoldfastError) -> [FailoverEvent] {
+        let now = now
+        var isDropping = false
+        for queue in try await statistics() {
+            QueueGauges.report(queue, now: now)
+            guard queue.limits.overflow == .dropOldest, let most = queue.limits.ageMaxMilliseconds else { continue }
+            isDropping = isDropping || queue.entries > 0 && queue.oldestMilliseconds(at: now) > Int64(clamping: most)
         }
+        return isDropping ? try await expire() : []
     }
 
     /// Declares the acting primary failed, and promotes the next region.
@@ -168,25 +184,15 @@ extension RegionFailoverController {
         }
     }
 
-    /// Sets how much one region's queue may hold.
+    /// Pauses the replay to a region, with a reason that survives a restart.
     ///
-    /// A queue that is over a new limit keeps what it has until the next append.
-    ///
-    /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
-    public func setLimits(_ limits: QueueLimits, for region: RegionID) async throws(HoldfastError) {
-        try await store.transact { (transaction) throws(HoldfastError) in
-            try transaction.setLimits(limits, of: region)
-        }
-    }
-
-    /// Pauses the replay to a region: a mark, with its reason, that survives a restart.
-    ///
-    /// Appends go on. Whoever replays looks at the mark in ``statistics()``; batches that are asked for are still given.
+    /// Appends go on. ``ReplayService`` sends nothing meanwhile, beyond what is under way; batches that somebody asks for
+    /// are still given.
     ///
     /// - Parameters:
     ///   - region: The region.
     ///   - reason: Why, for whoever looks; at most 1,024 bytes are kept.
-    ///   - until: When the pause is meant to end; nil for one that is ended by ``resume(_:)`` alone.
+    ///   - until: When the replay service ends the pause; nil for one that is ended by ``resume(_:)`` alone.
     /// - Returns: The event, or none where nothing changed.
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
     @discardableResult
@@ -304,9 +310,5 @@ extension StoreTransaction {
         var row = before
         change(&row)
         if row != before { setRegionRow(region, row) }
-    }
-
-    fileprivate mutating func setLimits(_ limits: QueueLimits, of region: RegionID) throws(HoldfastError) {
-        try changeRow(of: region) { $0.limits = limits }
     }
 }

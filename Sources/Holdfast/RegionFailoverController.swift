@@ -14,6 +14,7 @@ public import ReplayStore
 public final class RegionFailoverController: Sendable {
     let store: ReplayStore
     let machine: ControllerState
+    private let line = AppendLine()
 
     private init(_ store: ReplayStore, _ machine: ControllerState) {
         self.store = store
@@ -186,6 +187,8 @@ public final class RegionFailoverController: Sendable {
     ///   - writes: At most ``StoreLimits/callEntriesMax`` writes of ``StoreLimits/callBytesMax`` bytes in all.
     ///   - region: The region that has not received them.
     ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
+    ///   - waitMilliseconds: How long to wait for room where there is none; 0 to be refused at once. Callers that wait for
+    ///     the same queue are served in order.
     /// - Returns: What came of it.
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `staleEpoch`, `full`, `tooLarge`, `identityConflict`,
     ///   `identityBelowFloor`, `cancelled`, `closed`, `poisoned`, `forkedChild` or `ioFailed`.
@@ -195,9 +198,10 @@ public final class RegionFailoverController: Sendable {
     public func append(
         _ writes: [OutstandingWrite],
         to region: RegionID,
-        ifEpoch: UInt64? = nil
+        ifEpoch: UInt64? = nil,
+        waitMilliseconds: Int64 = 0
     ) async throws(HoldfastError) -> AppendReceipt {
-        try await append(writes, to: [region], ifEpoch: ifEpoch)[0]
+        try await append(writes, to: [region], ifEpoch: ifEpoch, waitMilliseconds: waitMilliseconds)[0]
     }
 
     /// Queues writes for several regions, for all of them or for none.
@@ -208,13 +212,15 @@ public final class RegionFailoverController: Sendable {
     ///   - writes: The writes, as for one region; their bytes count once for each region.
     ///   - regions: The regions that have not received the writes; each is named once.
     ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
+    ///   - waitMilliseconds: How long to wait for room, as for one region.
     /// - Returns: A receipt for each region, in the order given.
     /// - Throws: ``HoldfastError``, as for one region.
     @discardableResult
     public func append(
         _ writes: [OutstandingWrite],
         to regions: [RegionID],
-        ifEpoch: UInt64? = nil
+        ifEpoch: UInt64? = nil,
+        waitMilliseconds: Int64 = 0
     ) async throws(HoldfastError) -> [AppendReceipt] {
         guard !regions.isEmpty, Set(regions).count == regions.count else {
             var error = HoldfastError(
@@ -224,7 +230,16 @@ public final class RegionFailoverController: Sendable {
             error.field = "regions"
             throw error
         }
-        return try await store.append(writes, to: regions, ifEpoch: ifEpoch, at: machine.clock.now)
+        let (store, clock) = (store, machine.clock)
+        let append = { @Sendable () async throws(HoldfastError) -> [AppendReceipt] in
+            try await store.append(writes, to: regions, ifEpoch: ifEpoch, at: clock.now)
+        }
+        do throws(HoldfastError) {
+            return try await append()
+        } catch {
+            guard error.code == .full, waitMilliseconds > 0 else { throw error }
+            return try await line.retry(after: error, within: waitMilliseconds, clock.source, store.signal, append)
+        }
     }
 
     /// The entries of a region's queue, in batches, from the first that is not acknowledged.

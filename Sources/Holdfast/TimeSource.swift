@@ -6,6 +6,15 @@ public protocol TimeSource: Sendable {
     var wallMilliseconds: Int64 { get }
     /// Milliseconds that have passed, counted from anywhere: it never goes back, and counts while the machine sleeps.
     var elapsedMilliseconds: Int64 { get }
+    /// Returns when so many milliseconds have passed, or throws when the task is cancelled before.
+    func sleep(milliseconds: Int64) async throws
+}
+
+extension TimeSource {
+    /// Sleeps by the system's clock.
+    public func sleep(milliseconds: Int64) async throws {
+        try await Task.sleep(for: .milliseconds(max(0, milliseconds)))
+    }
 }
 
 /// The system's clocks: `CLOCK_REALTIME` and `CLOCK_BOOTTIME`.
@@ -24,7 +33,7 @@ public struct SystemTime: TimeSource {
 ///
 /// A wall clock that is set while the controller runs changes nothing.
 struct ControllerClock: Sendable {
-    private let source: any TimeSource
+    let source: any TimeSource
     private let base: Timestamp
     private let started: Int64
 

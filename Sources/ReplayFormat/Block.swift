@@ -20,6 +20,16 @@ public struct StoreID: Sendable, Hashable, CustomStringConvertible {
         )
     }
 
+    /// Reads the usual form, as ``description`` writes it; nil when it is none.
+    package init?(uuid: String) {
+        let digits = uuid.filter { $0 != "-" }
+        guard digits.utf8.count == 32, let high = UInt64(digits.prefix(16), radix: 16),
+            let low = UInt64(digits.dropFirst(16), radix: 16)
+        else { return nil }
+        self.init(high: high, low: low)
+        guard description == uuid else { return nil }
+    }
+
     /// The usual form, such as `6f0e8d2c-1b7a-4c2e-9d35-08b1c5a7f913`.
     public var description: String {
         let digits = Array(hexadecimal(high) + hexadecimal(low))

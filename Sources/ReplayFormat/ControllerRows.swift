@@ -5,7 +5,7 @@ package import RegionFailover
 package enum ControllerRows {
     /// The names of the `m` rows.
     package enum Name: String, CaseIterable, Sendable {
-        case epoch, configuration, time, events
+        case epoch, configuration, time, events, limits
     }
 
     /// A number: the epoch, or the number that the next event gets.

@@ -15,6 +15,8 @@ package struct LostRow: Sendable, Hashable {
         case damaged = 4
         /// Their block was not there.
         case missing = 5
+        /// They were dead letters, and were given up by hand.
+        case discarded = 6
 
         /// The name that the tool prints.
         package var name: String { String(describing: self) }

@@ -30,8 +30,6 @@ package struct RegionRow: Sendable, Hashable {
     package var pausedUntil: Timestamp?
     package var pauseReason = ""
     package var limits = QueueLimits()
-    /// The longest an entry may stay, in milliseconds; nil for no limit.
-    package var ageMax: UInt64?
 
     /// Where every entry that was accepted has gone.
     ///
@@ -43,6 +41,8 @@ package struct RegionRow: Sendable, Hashable {
         package var dropped: UInt64 = 0
         package var dead: UInt64 = 0
         package var lost: UInt64 = 0
+        /// Dead letters that were queued again, each at a new position.
+        package var retried: UInt64 = 0
 
         package init() {}
     }
@@ -66,6 +66,8 @@ package struct RegionRow: Sendable, Hashable {
         static let entriesMax: UInt8 = 8
         static let bytesMax: UInt8 = 16
         static let ageMax: UInt8 = 32
+        static let share: UInt8 = 64
+        static let all: UInt8 = 127
     }
 
     /// The row's fields, without the checksum.
@@ -76,22 +78,26 @@ package struct RegionRow: Sendable, Hashable {
         if pausedUntil != nil { flags |= Flag.pausedUntil }
         if limits.entriesMax != nil { flags |= Flag.entriesMax }
         if limits.bytesMax != nil { flags |= Flag.bytesMax }
-        if ageMax != nil { flags |= Flag.ageMax }
+        if limits.ageMaxMilliseconds != nil { flags |= Flag.ageMax }
+        if limits.sharePercent != nil { flags |= Flag.share }
         var bytes: [UInt8] = [Self.version, flags]
-        bytes.reserveCapacity(200)
+        bytes.reserveCapacity(210)
         bytes.append(bigEndian: number)
         for value in [nextPosition, headPosition, entries, rawBytes, storedBytes] { bytes.append(bigEndian: value) }
         bytes.append(bigEndian: oldestEnqueuedAt.milliseconds)
         bytes.append(bigEndian: chain.high)
         bytes.append(bigEndian: chain.low)
         for value in [counters.accepted, counters.acknowledged, counters.drained] { bytes.append(bigEndian: value) }
-        for value in [counters.dropped, counters.dead, counters.lost] { bytes.append(bigEndian: value) }
+        for value in [counters.dropped, counters.dead, counters.lost, counters.retried] {
+            bytes.append(bigEndian: value)
+        }
         bytes.append(bigEndian: acknowledgedSinceEmpty)
         bytes.append(bigEndian: attempts)
         bytes.append(bigEndian: pausedUntil?.milliseconds ?? 0)
         bytes.append(bigEndian: limits.entriesMax ?? 0)
         bytes.append(bigEndian: limits.bytesMax ?? 0)
-        bytes.append(bigEndian: ageMax ?? 0)
+        bytes.append(bigEndian: limits.ageMaxMilliseconds ?? 0)
+        bytes.append(limits.sharePercent ?? 0)
         bytes.append(limits.overflow.rawValue)
         let reason = pauseReason.utf8.prefix(Self.pauseReasonMax)
         bytes.append(bigEndian: UInt16(reason.count))
@@ -112,7 +118,7 @@ package struct RegionRow: Sendable, Hashable {
         let version = try reader.byte("row version")
         guard version == Self.version else { throw FormatError("region row version \(version) is unknown") }
         let flags = try reader.byte("row flags")
-        guard flags & ~63 == 0 else { throw FormatError("region row flags \(flags) are unknown") }
+        guard flags & ~Flag.all == 0 else { throw FormatError("region row flags \(flags) are unknown") }
         number = try reader.number(UInt32.self, "queue number")
         nextPosition = try reader.number(UInt64.self, "next position")
         headPosition = try reader.number(UInt64.self, "head position")
@@ -127,12 +133,14 @@ package struct RegionRow: Sendable, Hashable {
         counters.dropped = try reader.number(UInt64.self, "dropped")
         counters.dead = try reader.number(UInt64.self, "dead")
         counters.lost = try reader.number(UInt64.self, "lost")
+        counters.retried = try reader.number(UInt64.self, "retried")
         acknowledgedSinceEmpty = try reader.number(UInt64.self, "acknowledged since empty")
         attempts = try reader.number(UInt32.self, "attempts")
         let until = Timestamp(milliseconds: try reader.signed("paused until"))
         let entriesMax = try reader.number(UInt64.self, "entry limit")
         let bytesMax = try reader.number(UInt64.self, "byte limit")
         let age = try reader.number(UInt64.self, "age limit")
+        let share = try reader.byte("share")
         let overflow = try reader.byte("overflow")
         guard let overflow = QueueLimits.Overflow(rawValue: overflow) else {
             throw FormatError("overflow policy \(overflow) is unknown")
@@ -146,9 +154,10 @@ package struct RegionRow: Sendable, Hashable {
         limits = QueueLimits(
             entriesMax: flags & Flag.entriesMax == 0 ? nil : entriesMax,
             bytesMax: flags & Flag.bytesMax == 0 ? nil : bytesMax,
-            overflow: overflow
+            ageMaxMilliseconds: flags & Flag.ageMax == 0 ? nil : age,
+            overflow: overflow,
+            sharePercent: flags & Flag.share == 0 ? nil : share
         )
-        ageMax = flags & Flag.ageMax == 0 ? nil : age
         guard nextPosition > 0, headPosition > 0, headPosition <= nextPosition, entries == nextPosition - headPosition
         else {
             throw FormatError("the cursor \(headPosition) is beyond the next position \(nextPosition)")

@@ -109,6 +109,9 @@ package enum Key {
     /// The key in `controller` of a value of the whole controller.
     package static func controller(_ name: String) -> [UInt8] { Array("m\(name)".utf8) }
 
+    /// The key in `controller` of how a region's queue is replayed.
+    package static func replaySettings(_ region: RegionID) -> [UInt8] { Array("p\(region.rawValue)".utf8) }
+
     /// The key in `seen` of a range of accepted identities.
     package static func seenRange(_ origin: RegionID, incarnation: UInt64, first: UInt64) -> [UInt8] {
         var key = Array("r\(origin.rawValue)".utf8)

@@ -60,6 +60,14 @@ package struct AppendCall: Sendable {
         }
     }
 
+    /// The bytes of the writes that are no duplicates.
+    func rawBytes(without duplicates: [Int]) -> Int {
+        if duplicates.isEmpty { return rawBytes }
+        if single != nil { return 0 }
+        let sizes = frames.flatMap(\.rawSizes)
+        return duplicates.reduce(rawBytes) { $0 - sizes[$1] }
+    }
+
     private static func checkSizes(_ writes: [OutstandingWrite]) throws(HoldfastError) -> Int {
         guard writes.count <= StoreLimits.callEntriesMax else {
             throw .tooLarge(

@@ -87,17 +87,21 @@ public struct QueueStatistics: Sendable, Hashable {
     public var drained: UInt64
     /// Entries that left to make room.
     public var dropped: UInt64
-    /// Entries that were parked as dead letters.
+    /// Entries that are dead letters now.
     public var dead: UInt64
     /// Entries that were damaged or missing.
     public var lost: UInt64
+    /// Dead letters that were queued again, each at a new position.
+    public var retried: UInt64
+    /// How often the entry at the cursor was refused.
+    public var attempts: UInt32
     /// Whether replay alone can no longer bring the region up to date.
     public var needsResync: Bool
     /// Whether replay to the region is paused.
     public var isPaused: Bool
     /// Why it is paused; empty when nobody said.
     public var pauseReason: String
-    /// When the pause is meant to end, which is a note; nil when nobody said.
+    /// When the replay service ends the pause; nil for a pause that somebody must end.
     public var pausedUntil: Timestamp?
     /// How much the queue may hold.
     public var limits: QueueLimits
@@ -117,10 +121,30 @@ public struct QueueStatistics: Sendable, Hashable {
         dropped = row.counters.dropped
         dead = row.counters.dead
         lost = row.counters.lost
+        retried = row.counters.retried
+        attempts = row.attempts
         needsResync = row.needsResync
         isPaused = row.isPaused
         pauseReason = row.pauseReason
         pausedUntil = row.pausedUntil
         limits = row.limits
+    }
+}
+
+extension QueueStatistics {
+    /// How long the oldest entry has waited, in milliseconds; 0 when none waits.
+    public func oldestMilliseconds(at now: Timestamp) -> Int64 {
+        oldestEnqueuedAt.map { max(0, now.milliseconds(since: $0)) } ?? 0
+    }
+
+    /// How much of its own limits the queue uses, of the one that is nearest: 1 when it is full; nil without limits.
+    public func limitUse(at now: Timestamp) -> Double? {
+        var uses: [Double] = []
+        if let most = limits.entriesMax { uses.append(most > 0 ? Double(entries) / Double(most) : 1) }
+        if let most = limits.bytesMax { uses.append(most > 0 ? Double(storedBytes) / Double(most) : 1) }
+        if let most = limits.ageMaxMilliseconds {
+            uses.append(most > 0 ? Double(oldestMilliseconds(at: now)) / Double(most) : 1)
+        }
+        return uses.max()
     }
 }

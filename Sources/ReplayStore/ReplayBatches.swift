@@ -17,12 +17,30 @@ public struct ReplayBatch: Sendable {
     /// The last entry's position.
     public var through: UInt64 { entries.last?.position ?? 0 }
 
-    let queue: UInt32
+    package let queue: UInt32
     /// Entries that had left the queue without being received when the batch was read.
     let gone: UInt64
     let store: ReplayStore
     let replayer: UInt64
     package let now: @Sendable () -> Timestamp
+
+    package init(
+        region: RegionID,
+        attempt: Int,
+        head: ReplayStore.Head,
+        store: ReplayStore,
+        replayer: UInt64,
+        now: @escaping @Sendable () -> Timestamp
+    ) {
+        self.region = region
+        entries = head.entries
+        self.attempt = attempt
+        queue = head.queue
+        gone = head.gone
+        self.store = store
+        self.replayer = replayer
+        self.now = now
+    }
 
     /// Says that the region has received every entry of the batch.
     ///
@@ -41,15 +59,7 @@ public struct ReplayBatch: Sendable {
         let (region, queue, through, now) = (region, queue, through, now)
         let batch = (entries: entries.count, goneBefore: gone)
         return try await store.transact { (transaction) throws(HoldfastError) in
-            guard try transaction.regionRow(region).number == queue else {
-                throw HoldfastError(
-                    code: .staleToken,
-                    message:
-                        "The batch is from queue \(queue) of region '\(region)', which was removed and added again "
-                        + "since. Nothing was acknowledged: take a new batch.",
-                    region: region
-                )
-            }
+            try transaction.checkQueue(queue, of: region)
             return try transaction.acknowledge(region, through: through, of: batch, now: now())
         }
     }
@@ -102,10 +112,8 @@ public struct ReplayBatches: AsyncSequence, Sendable {
             lastFirst = first
             return ReplayBatch(
                 region: batches.region,
-                entries: head.entries,
                 attempt: attempt,
-                queue: head.queue,
-                gone: head.gone,
+                head: head,
                 store: batches.store,
                 replayer: replayer.number,
                 now: batches.now
@@ -120,8 +128,8 @@ public struct ReplayBatches: AsyncSequence, Sendable {
 }
 
 /// Holds a region for one replayer, until it goes.
-final class Replayer: Sendable {
-    let number: UInt64
+package final class Replayer: Sendable {
+    package let number: UInt64
     private let store: ReplayStore
     private let region: RegionID
 
@@ -138,7 +146,7 @@ final class Replayer: Sendable {
 
 extension ReplayStore {
     /// Takes the region for one replayer.
-    func takeReplayer(_ region: RegionID) throws(HoldfastError) -> Replayer {
+    package func takeReplayer(_ region: RegionID) throws(HoldfastError) -> Replayer {
         let number = replayers.withLock { replayers -> UInt64? in
             guard replayers[region] == nil else { return nil }
             let number = UInt64.random(in: 1...(.max))
@@ -187,15 +195,15 @@ extension ReplayStore {
     }
 
     /// Entries from the cursor on.
-    struct Head: Sendable {
-        var queue: UInt32
+    package struct Head: Sendable {
+        package var queue: UInt32
         var gone: UInt64
-        var entries: [QueueEntry] = []
+        package var entries: [QueueEntry] = []
         /// Whether what comes next is damaged, so that the writer has to set it aside before more can be read.
         var isDamaged = false
     }
 
-    func readHead(
+    package func readHead(
         _ region: RegionID,
         entriesMax: Int,
         bytesMax: Int,

@@ -5,7 +5,7 @@ private import Logging
 internal import Platform
 package import RegionFailover
 package import ReplayFormat
-internal import Zstd
+package import Zstd
 
 /// Durable replay queues, one for each region, in one LMDB environment.
 ///
@@ -17,9 +17,11 @@ package final class ReplayStore: Sendable {
     package let storeID: StoreID
     package let options: StoreOptions
     let writer: StoreWriter
-    let codec = FrameCodec()
+    package let codec = FrameCodec()
     private let processID = System.processID
     private let opened: Lock<Opened?>
+    /// Tells of queues that changed.
+    package var signal: QueueSignal { writer.signal }
     let replayers = Lock<[RegionID: UInt64]>([:])
     private let readers = DispatchQueue(label: "holdfast.read", attributes: .concurrent)
 
@@ -129,83 +131,6 @@ package final class ReplayStore: Sendable {
         writer.run(core, hooks)
         // After a failure nobody knows how long the file must be.
         if writer.staged.withLock({ $0.poison }) == nil { core.space.close() }
-    }
-
-    private static func prepareCore(
-        _ path: String,
-        _ opening: Opening,
-        _ options: StoreOptions,
-        _ held: inout StoreDirectory?
-    ) throws(HoldfastError) -> (StoreCore, StoreDirectory) {
-        let data = path + "/" + DataFile.name
-        switch opening {
-        case .existing: try DataFile.inspect(data)
-        case .new:
-            if !FileSystem.exists(path) { try system { () throws(SystemError) in try FileSystem.makeDirectory(path) } }
-        }
-        let directory = try StoreDirectory.hold(path) { options.logger.notice("\($0)") }
-        held = directory
-        if case .new = opening {
-            guard !directory.hadStore || FileSystem.exists(data) else {
-                throw HoldfastError(
-                    code: .damaged,
-                    message:
-                        "A store was in '\(path)', and its data.mdb is gone. Look for the file, or for a mount that is "
-                        + "missing. To begin anew, choose another directory."
-                )
-            }
-            try checkVacant(path)
-        }
-        let environment = try directory.openEnvironment(mapSizeBytes: options.mapSizeBytes)
-        let file = try system { () throws(SystemError) in try File(data, O_RDWR) }
-        var superblock = Superblock(store: StoreID(high: 0, low: 0), created: Timestamp(milliseconds: 0))
-        if case .new(let identity, let created) = opening { superblock = Superblock(store: identity, created: created) }
-        let core = try StoreCore(environment: environment, dataFile: file, options: options, superblock: superblock)
-        if case .existing = opening {
-            try core.load()
-            guard core.superblock.readCompatibleFeatures & ~Superblock.knownReadCompatibleFeatures == 0 else {
-                throw HoldfastError(
-                    code: .formatTooNew,
-                    message:
-                        "A newer version wrote the store (features \(core.superblock.readCompatibleFeatures)): this "
-                        + "one can read it, but not write to it. Use a newer holdfast."
-                )
-            }
-            guard core.superblock.mode == .local else {
-                throw HoldfastError(
-                    code: .replicatedStore,
-                    message: "The store is a replica's: only its log may change it. Send the change through the log."
-                )
-            }
-        }
-        return (core, directory)
-    }
-
-    /// Refuses a directory in which there is something, unless it is a store whose making was interrupted.
-    private static func checkVacant(_ path: String) throws(HoldfastError) {
-        let own: Set<String> = ["LOCK", DataFile.name, "lock.mdb", SpaceKeeper.reserveName]
-        let names = try system { () throws(SystemError) in try FileSystem.names(in: path) }
-        let isForeign = names.contains { !own.contains($0) }
-        var isInterrupted = true
-        if FileSystem.exists(path + "/" + DataFile.name) {
-            do throws(HoldfastError) {
-                _ = try StoreReader.open(path, beside: false)
-                isInterrupted = false
-            } catch {
-                // A file that LMDB had not written yet, or one without a superblock.
-                let size = try system { () throws(SystemError) in try File(path + "/" + DataFile.name, O_RDONLY).size()
-                }
-                isInterrupted = error.code == .notFound || size == 0
-            }
-        }
-        guard !isForeign, isInterrupted else {
-            throw HoldfastError(
-                code: .alreadyExists,
-                message: isInterrupted
-                    ? "The directory '\(path)' is not empty. Choose a new one."
-                    : "There is a store at '\(path)' already. Look at it with 'holdfast info \(path)'."
-            )
-        }
     }
 
     private static func runFirst<Value>(

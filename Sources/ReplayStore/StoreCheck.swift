@@ -99,6 +99,9 @@ struct Checker {
     private var ledger:
         [UInt32: (dropped: UInt64, lost: UInt64, ranges: [(first: UInt64, last: UInt64, row: LostRow)])] = [:]
 
+    /// The identities of the entries that are queued, for the check of what was seen.
+    var identities: [RegionID: [RegionID: [SeenRanges.Number]]] = [:]
+
     init(level: StoreCheck.Level, codec: FrameCodec) {
         self.level = level
         self.codec = codec
@@ -148,7 +151,7 @@ struct Checker {
     }
 
     /// Every pair of a table, as it is stored.
-    private func pairs(_ table: Table, _ view: borrowing StoreView) throws(HoldfastError) -> [(
+    func pairs(_ table: Table, _ view: borrowing StoreView) throws(HoldfastError) -> [(
         key: [UInt8], value: [UInt8]
     )] {
         var pairs: [([UInt8], [UInt8])] = []
@@ -182,7 +185,7 @@ struct Checker {
             do throws(FormatError) {
                 let (place, row) = try LostRow.read(key, value.span)
                 switch row.reason {
-                case .dropped, .expired: ledger[place.queue, default: (0, 0, [])].dropped &+= row.entries
+                case .dropped, .expired, .discarded: ledger[place.queue, default: (0, 0, [])].dropped &+= row.entries
                 case .damaged, .missing: ledger[place.queue, default: (0, 0, [])].lost &+= row.entries
                 case .removed: break
                 }
@@ -250,11 +253,12 @@ struct Checker {
                 region: region
             )
         }
-        if row.nextPosition &- 1 != row.counters.accepted {
+        if row.nextPosition &- 1 != row.counters.accepted &+ row.counters.retried {
             note(
                 "positions",
                 .regions,
-                "Region '\(region)' has given out \(row.nextPosition &- 1) positions to \(row.counters.accepted) entries.",
+                "Region '\(region)' has given out \(row.nextPosition &- 1) positions to \(row.counters.accepted) entries "
+                    + "and \(row.counters.retried) dead letters.",
                 region: region
             )
         }
@@ -307,76 +311,24 @@ struct Checker {
         identities[region] = walk.identities
     }
 
-    /// The identities of the entries that are queued, for the check of what was seen.
-    private var identities: [RegionID: [RegionID: [SeenRanges.Number]]] = [:]
-
-    private mutating func checkSeen(
-        _ view: borrowing StoreView,
-        _ region: RegionID,
-        _ row: RegionRow
-    ) throws(HoldfastError) {
-        let table = Table.seen(row.number)
-        var floors: [RegionID: SeenRanges.Number] = [:]
-        var previous: SeenRow.Range?
-        var seen: [RegionID: SeenRanges] = [:]
-        for (key, value) in try pairs(table, view) {
-            do throws(FormatError) {
-                if let range = try SeenRow.range(key, value.span, in: table) {
-                    let floor = floors[range.origin]
-                    if let floor, SeenRanges.Number(incarnation: range.incarnation, sequence: range.first) <= floor {
-                        note("seen", table, "A range of '\(range.origin)' begins below its floor.", region: region)
-                    }
-                    if let previous, previous.origin == range.origin, previous.incarnation == range.incarnation,
-                        range.first <= previous.last || range.first == previous.last + 1
-                    {
-                        note("seen", table, "Two ranges of '\(range.origin)' touch at \(range.first).", region: region)
-                    }
-                    previous = range
-                    seen[range.origin, default: SeenRanges(floor: floor)]
-                        .load(incarnation: range.incarnation, first: range.first, last: range.last)
-                } else if case .floor(let origin) = try SeenKey(decoding: key.span) {
-                    let fields = try Row.open(value.span, key: key, in: table)
-                    let (incarnation, sequence) = try SeenRow.floor(decoding: fields.span)
-                    floors[origin] = SeenRanges.Number(incarnation: incarnation, sequence: sequence)
-                }
-            } catch {
-                note("row", table, "A row of what region '\(region)' has had: \(error.description)", region: region)
-            }
-        }
-        for (origin, numbers) in identities[region] ?? [:] {
-            let sorted = numbers.sorted()
-            if let twice = zip(sorted, sorted.dropFirst()).first(where: { $0 == $1 })?.0 {
-                note(
-                    "seen",
-                    .queue(row.number),
-                    "Sequence \(twice.sequence) of '\(origin)', incarnation \(twice.incarnation), is queued twice for "
-                        + "'\(region)'.",
-                    region: region
-                )
-            }
-            let known = seen[origin] ?? SeenRanges(floor: floors[origin])
-            let unknown = numbers.first { number in
-                !known.contains(number) && !(known.floor.map { number <= $0 } ?? false)
-            }
-            if let unknown {
-                note(
-                    "seen",
-                    table,
-                    "Sequence \(unknown.sequence) of '\(origin)', incarnation \(unknown.incarnation), is queued for "
-                        + "'\(region)', but not noted as seen: it could be queued twice.",
-                    region: region
-                )
-            }
-        }
-    }
-
     private mutating func checkDead(
         _ view: borrowing StoreView,
         _ region: RegionID,
         _ row: RegionRow
     ) throws(HoldfastError) {
-        try checkRows(of: [.dead(row.number)], view)
-        let dead = try view.count(.dead(row.number))
+        let table = Table.dead(row.number)
+        var dead = 0
+        for (key, value) in try pairs(table, view) {
+            dead += 1
+            do throws(FormatError) {
+                let (position, _) = try DeadRow.read(key, value.span, in: table)
+                if position >= row.headPosition {
+                    note("dead", table, "The dead letter at \(position) is queued as well.", region: region)
+                }
+            } catch {
+                note("row", table, "A dead letter of region '\(region)': \(error.description)", region: region)
+            }
+        }
         if UInt64(dead) != row.counters.dead {
             note(
                 "dead",

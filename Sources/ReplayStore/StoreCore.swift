@@ -20,6 +20,8 @@ package final class StoreCore {
     var databases: [Table: Database] = [:]
     /// The fencing number, which the controller keeps here so that an append can be refused by it.
     package var epoch: UInt64 = 0
+    /// How much all queues may hold together.
+    var totalLimits = TotalLimits.unlimited
     /// How many events are kept.
     package var historyCapacity = 0
     var nextEvent: UInt64 = 1
@@ -29,12 +31,16 @@ package final class StoreCore {
     var singles: [RegionID: [FrameContent.Entry]] = [:]
     var singlesBytes: [RegionID: Int] = [:]
     var changedRows: Set<RegionID> = []
+    /// The queues whose rows or settings changed, for whoever waits for it.
+    var changedQueues: Set<RegionID> = []
     var superblockChanged = false
     var eventsChanged = false
     /// How many changes there are to commit.
     var changes = 0
     /// Set when LMDB failed: the whole transaction is aborted then, not only the call that met it.
     var failure: HoldfastError?
+    /// How long the last commit took, with its syncs.
+    var commitNanoseconds: UInt64 = 0
     /// What happened to queues, for the metrics once it is durable.
     var tally = StoreMetrics.Tally()
 
@@ -65,6 +71,7 @@ package final class StoreCore {
         singles = [:]
         singlesBytes = [:]
         changedRows = []
+        changedQueues = []
         superblockChanged = false
         eventsChanged = false
         changes = 0
@@ -87,6 +94,7 @@ package final class StoreCore {
             try epoch.map { fields throws(HoldfastError) in
                 try format("The epoch") { () throws(FormatError) in try ControllerRows.number(decoding: fields.span) }
             } ?? 0
+        totalLimits = try view.totalLimits()
         databases = view.databases
         try view.endKeepingHandles()
     }

@@ -6,8 +6,6 @@ public struct StoreOptions: Sendable {
     ///
     /// Higher levels cost more time for a few per cent of space.
     public var compressionLevel: Int
-    /// The most bytes that all queues together may take as stored; nil for no limit but the disk.
-    public var storedBytesMax: UInt64?
     /// Bytes of disk that are kept for acknowledgements when the disk is full; 1 MiB by default, at least 64 KiB.
     public var acknowledgeReserveBytes: Int
     /// Address space that is asked for; 4 TiB by default.
@@ -27,13 +25,11 @@ public struct StoreOptions: Sendable {
     /// Creates options.
     public init(
         compressionLevel: Int = 1,
-        storedBytesMax: UInt64? = nil,
         acknowledgeReserveBytes: Int = 1 << 20,
         mapSizeBytes: Int = StoreLimits.mapSizeBytes,
         logger: Logger = Logger(label: "holdfast")
     ) {
         self.compressionLevel = min(max(compressionLevel, 0), 9)
-        self.storedBytesMax = storedBytesMax
         self.acknowledgeReserveBytes = acknowledgeReserveBytes
         self.mapSizeBytes = mapSizeBytes
         self.logger = logger

@@ -9,10 +9,10 @@ extension StoreTransaction {
         /// Which writes of the call the queue has had, by index; they are not queued again.
         var duplicates: [Int]
         var accepted: Int
-        /// Entries that must leave the head first, for the limit on entries.
-        var dropEntries: UInt64 = 0
-        /// What the queue may take as stored before the call, for the limit on bytes; nil when it fits.
-        var dropUntilStored: UInt64?
+        /// What it takes as stored, at most.
+        var bytes: UInt64 = 0
+        /// What must leave the head first.
+        var excess = Excess()
     }
 
     /// Queues a call's writes for each of its regions: for all of them, or for none.
@@ -27,15 +27,18 @@ extension StoreTransaction {
             throw error
         }
         var admissions: [Admission] = []
-        var storedBytes: UInt64 = 0
-        for region in call.regions {
-            let admission = try admit(call, to: region)
-            if admission.accepted > 0 { storedBytes += bytesMax(call, without: admission.duplicates) }
-            admissions.append(admission)
-        }
-        try checkTotal(adding: storedBytes)
+        for region in call.regions { admissions.append(try admit(call, to: region)) }
+        let total = try totalExcess(admissions.map { ($0.region, $0.bytes, UInt64($0.accepted)) })
         var receipts: [AppendReceipt] = []
-        for admission in admissions { receipts.append(try queue(call, admission)) }
+        for var admission in admissions {
+            if let more = total[admission.region] {
+                admission.excess.entries = max(admission.excess.entries, more.entries)
+                if let stored = more.untilStored {
+                    admission.excess.untilStored = min(stored, admission.excess.untilStored ?? .max)
+                }
+            }
+            receipts.append(try queue(call, admission))
+        }
         return receipts
     }
 
@@ -58,56 +61,17 @@ extension StoreTransaction {
         return bytes
     }
 
-    private func checkTotal(adding bytes: UInt64) throws(HoldfastError) {
-        guard let limit = core.options.storedBytesMax, bytes > 0 else { return }
-        let waiting = core.singlesBytes.values.reduce(0, +)
-        let stored = core.rows.values.reduce(UInt64(waiting)) { $0 &+ $1.storedBytes }
-        guard stored &+ bytes <= limit else {
-            throw .full(
-                nil,
-                limit: "storedBytesMax",
-                "All queues together hold \(stored) of at most \(limit) bytes. Nothing of the call was queued: replay "
-                    + "and acknowledge, or raise storedBytesMax."
-            )
-        }
-    }
-
     private mutating func admit(_ call: AppendCall, to region: RegionID) throws(HoldfastError) -> Admission {
-        let row = try regionRow(region)
         let duplicates = try findDuplicates(call, region)
         var admission = Admission(region: region, duplicates: duplicates, accepted: call.count - duplicates.count)
         guard admission.accepted > 0 else { return admission }
-        let waiting = UInt64(core.singles[region]?.count ?? 0)
-        let added = UInt64(admission.accepted)
-        guard row.nextPosition < UInt64.max - waiting - added else {
-            throw .full(region, limit: "position", "The queue of region '\(region)' has used every position.")
-        }
-        if let limit = row.limits.entriesMax, row.entries + waiting + added > limit {
-            guard row.limits.overflow == .dropOldest, added <= limit else {
-                throw .full(
-                    region,
-                    limit: "entries",
-                    "The queue of region '\(region)' holds \(row.entries + waiting) of at most \(limit) entries, and the "
-                        + "call's \(added) do not fit. Nothing of the call was queued: "
-                        + (added > limit ? "make calls of at most \(limit) writes." : "replay and acknowledge.")
-                )
-            }
-            admission.dropEntries = row.entries + waiting + added - limit
-        }
-        let bytes = bytesMax(call, without: duplicates)
-        let stored = row.storedBytes &+ UInt64(core.singlesBytes[region] ?? 0)
-        if let limit = row.limits.bytesMax, stored &+ bytes > limit {
-            guard row.limits.overflow == .dropOldest, bytes <= limit else {
-                throw .full(
-                    region,
-                    limit: "bytes",
-                    "The queue of region '\(region)' holds \(stored) of at most \(limit) bytes as stored, and up to "
-                        + "\(bytes) more do not fit. Nothing of the call was queued: "
-                        + (bytes > limit ? "make smaller calls." : "replay and acknowledge.")
-                )
-            }
-            admission.dropUntilStored = limit - bytes
-        }
+        admission.bytes = bytesMax(call, without: duplicates)
+        admission.excess = try excess(
+            of: region,
+            adding: UInt64(admission.accepted),
+            bytes: admission.bytes,
+            now: call.enqueuedAt
+        )
         return admission
     }
 
@@ -157,15 +121,7 @@ extension StoreTransaction {
         let region = admission.region
         var events: [FailoverEvent] = []
         let droppedBefore = core.rows[region]?.counters.dropped ?? 0
-        if admission.dropEntries > 0 || admission.dropUntilStored != nil {
-            try storeSingles(region)
-            if admission.dropEntries > 0 {
-                events += try dropHead(region, .entries(admission.dropEntries), now: call.enqueuedAt)
-            }
-            if let stored = admission.dropUntilStored {
-                events += try dropHead(region, .storedAtMost(stored), now: call.enqueuedAt)
-            }
-        }
+        events += try drop(admission.excess, from: region, now: call.enqueuedAt)
         try remember(call, admission)
         let row = try regionRow(region)
         let first = row.nextPosition + UInt64(core.singles[region]?.count ?? 0)
@@ -178,6 +134,7 @@ extension StoreTransaction {
             }
         }
         core.tally.regions[region, default: .init()].accepted += admission.accepted
+        core.tally.regions[region, default: .init()].acceptedBytes += call.rawBytes(without: admission.duplicates)
         core.tally.regions[region, default: .init()].duplicates += admission.duplicates.count
         return AppendReceipt(
             region: region,
@@ -231,7 +188,7 @@ extension StoreTransaction {
         try store(frame, skipping: nil, in: region)
     }
 
-    private mutating func store(
+    mutating func store(
         _ frame: PreparedFrame,
         skipping skipped: [Bool]?,
         in region: RegionID
@@ -253,7 +210,6 @@ extension StoreTransaction {
         row.storedBytes &+= UInt64(block.count + 8)
         row.counters.accepted &+= entries
         setRegionRow(region, row)
-        core.tally.regions[region, default: .init()].acceptedBytes += Int(header.rawBytes)
     }
 
     // MARK: Identities

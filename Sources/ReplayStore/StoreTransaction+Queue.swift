@@ -11,10 +11,12 @@ enum HeadMove: Sendable {
     case entries(UInt64)
     /// Over whole blocks, until what is stored is no more than this.
     case storedAtMost(UInt64)
+    /// Over the entries that were appended before a time.
+    case enqueuedBefore(Timestamp)
 }
 
 /// Which counter the entries are added to that leave at the head.
-enum Departure: Sendable { case acknowledged, drained, dropped }
+enum Departure: Sendable { case acknowledged, drained, dropped, dead }
 
 extension StoreTransaction {
     // MARK: What callers ask for
@@ -48,17 +50,8 @@ extension StoreTransaction {
         if acknowledged > 0 {
             row.acknowledgedSinceEmpty &+= acknowledged
             row.attempts = 0
-            if row.entries == 0 {
-                let event = FailoverEvent(
-                    kind: .replayed(entries: row.acknowledgedSinceEmpty),
-                    at: now,
-                    region: region
-                )
-                row.acknowledgedSinceEmpty = 0
-                try record([event])
-                events.append(event)
-            }
             setRegionRow(region, row)
+            events += try noteEmpty(region, now: now)
             core.tally.regions[region, default: .init()].acknowledged += acknowledged
         }
         let gone = batch.map { min(UInt64($0.entries), before.gone &- $0.goneBefore) } ?? 0
@@ -69,6 +62,17 @@ extension StoreTransaction {
             remaining: row.entries,
             events: events
         )
+    }
+
+    /// Records that everything for a region has been received, when its queue has just become empty.
+    mutating func noteEmpty(_ region: RegionID, now: Timestamp) throws(HoldfastError) -> [FailoverEvent] {
+        var row = try regionRow(region)
+        guard row.entries == 0, row.acknowledgedSinceEmpty > 0 else { return [] }
+        let event = FailoverEvent(kind: .replayed(entries: row.acknowledgedSinceEmpty), at: now, region: region)
+        row.acknowledgedSinceEmpty = 0
+        setRegionRow(region, row)
+        try record([event])
+        return [event]
     }
 
     /// Takes out at most `max` entries from the head, and gives them to the caller.
@@ -108,6 +112,7 @@ extension StoreTransaction {
     mutating func dropHead(
         _ region: RegionID,
         _ move: HeadMove,
+        _ reason: LostRow.Reason,
         now: Timestamp
     ) throws(HoldfastError) -> [FailoverEvent] {
         let before = try regionRow(region)
@@ -116,7 +121,7 @@ extension StoreTransaction {
         let dropped = after.counters.dropped &- before.counters.dropped
         guard dropped > 0 else { return events }
         let lost = LostRow(
-            reason: .dropped,
+            reason: reason,
             at: now,
             entries: dropped,
             rawBytes: before.rawBytes &- after.rawBytes,
@@ -145,7 +150,7 @@ extension StoreTransaction {
             guard key.starts(with: prefix) else { return false }
             // A row that cannot be read is nobody's neighbour.
             guard let (place, found) = try? LostRow.read(key, value) else { return true }
-            if place.last &+ 1 == first, found.reason == .dropped { neighbour = (key, place.first, found) }
+            if place.last &+ 1 == first, found.reason == row.reason { neighbour = (key, place.first, found) }
             return true
         }
         if let neighbour {
@@ -169,265 +174,20 @@ extension StoreTransaction {
         try record([event])
         return [event]
     }
-
-    // MARK: The head
-
-    /// Moves the head of a queue, and counts what leaves.
-    ///
-    /// Blocks are removed when their last entry has left; inside a block only the cursor moves.
-    private mutating func moveHead(
-        _ region: RegionID,
-        _ move: HeadMove,
-        as departure: Departure,
-        now: Timestamp
-    ) throws(HoldfastError) -> [FailoverEvent] {
-        let start = try regionRow(region)
-        if case .to(let position) = move, position == start.nextPosition {
-            try emptyQueue(region, as: departure)
-            return []
-        }
-        var events: [FailoverEvent] = []
-        var left: UInt64 = 0
-        while true {
-            let (block, damage) = try headBlock(region, now: now)
-            events += damage
-            guard let block else { break }
-            var row = try regionRow(region)
-            let available = block.header.lastPosition - row.headPosition + 1
-            let count: UInt64
-            switch move {
-            case .to(let position):
-                count = position > row.headPosition ? min(available, position - row.headPosition) : 0
-            case .entries(let wanted): count = min(available, wanted - left)
-            case .storedAtMost(let bytes): count = row.storedBytes > bytes ? available : 0
-            }
-            if count == 0 {
-                // The head stays here, so the age of the queue is that of this entry.
-                try setOldest(region, block)
-                break
-            }
-            left += count
-            let isWhole = count == available
-            if isWhole, row.headPosition == block.header.firstPosition {
-                row.rawBytes =
-                    row.rawBytes >= UInt64(block.header.rawBytes) ? row.rawBytes - UInt64(block.header.rawBytes) : 0
-            } else {
-                let range = row.headPosition..<(row.headPosition + count)
-                let gone = try decode(block, region).reduce(0) { sum, entry in
-                    range.contains(entry.position) ? sum + UInt64(entry.write.rawBytes) : sum
-                }
-                row.rawBytes = row.rawBytes >= gone ? row.rawBytes - gone : 0
-            }
-            if isWhole {
-                try deleteBlock(block.header.firstPosition, of: row.number)
-                row.storedBytes = row.storedBytes >= block.storedBytes ? row.storedBytes - block.storedBytes : 0
-            }
-            row.headPosition += count
-            row.entries = row.entries >= count ? row.entries - count : 0
-            row.counters.add(count, departure)
-            setRegionRow(region, row)
-        }
-        return events
-    }
-
-    private mutating func setOldest(_ region: RegionID, _ block: VerifiedBlock) throws(HoldfastError) {
-        var row = try regionRow(region)
-        var oldest = block.header.firstEnqueuedAt
-        if row.headPosition > block.header.firstPosition {
-            oldest = try decode(block, region).first { $0.position == row.headPosition }?.enqueuedAt ?? oldest
-        }
-        guard oldest != row.oldestEnqueuedAt else { return }
-        row.oldestEnqueuedAt = oldest
-        setRegionRow(region, row)
-    }
-
-    /// Takes out everything at once, in time that grows with the pages and not with the entries.
-    private mutating func emptyQueue(_ region: RegionID, as departure: Departure) throws(HoldfastError) {
-        var row = try regionRow(region)
-        let queue = try database(.queue(row.number))
-        do throws(LMDBError) {
-            try lmdb.empty(queue)
-        } catch {
-            throw failed(error)
-        }
-        row.counters.add(row.entries, departure)
-        row.headPosition = row.nextPosition
-        row.entries = 0
-        row.rawBytes = 0
-        row.storedBytes = 0
-        setRegionRow(region, row)
-    }
-
-    private func decode(_ block: VerifiedBlock, _ region: RegionID) throws(HoldfastError) -> [QueueEntry] {
-        try format("Region '\(region)', block at position \(block.header.firstPosition)") { () throws(FormatError) in
-            try block.entries(core.codec)
-        }
-    }
-
-    /// The first block of a queue, proved; nil when nothing is queued.
-    ///
-    /// On return the cursor stands inside it.
-    ///
-    /// Blocks that are damaged or missing on the way go to the `lost` ledger, the region is marked, and what is left is
-    /// delivered: one bad block must not hold up a region.
-    ///
-    /// `decoding`: Whether a block counts as damaged, too, whose checksum is right but whose frame is not.
-    mutating func headBlock(
-        _ region: RegionID,
-        now: Timestamp,
-        decoding: Bool = false
-    ) throws(HoldfastError) -> (VerifiedBlock?, [FailoverEvent]) {
-        var events: [FailoverEvent] = []
-        while true {
-            let row = try regionRow(region)
-            guard row.headPosition < row.nextPosition else { return (nil, events) }
-            let (first, second) = try firstBlocks(row)
-            guard let first else {
-                events += try quarantine(region, row.headPosition, row.nextPosition - 1, .missing, [], now: now)
-                continue
-            }
-            let block = try? VerifiedBlock(
-                first.bytes.span,
-                store: core.superblock.store,
-                queue: row.number,
-                firstPosition: nil
-            )
-            let isDecodable = !decoding || block.flatMap { try? $0.frameEntries(core.codec) } != nil
-            if let block, block.header.lastPosition < row.nextPosition, isDecodable {
-                // The block is whole, and says itself where it stands. LMDB's keys have no checksum.
-                let position = block.header.firstPosition
-                guard position == first.position else {
-                    try deleteBlock(first.position, of: row.number)
-                    if block.header.lastPosition >= row.headPosition {
-                        try putRaw(first.bytes, key: Key.number(position), in: .queue(row.number))
-                    }
-                    continue
-                }
-                guard position <= row.headPosition else {
-                    events += try quarantine(region, row.headPosition, position - 1, .missing, [], now: now)
-                    continue
-                }
-                if block.header.lastPosition >= row.headPosition {
-                    if !events.isEmpty { try setOldest(region, block) }
-                    return (block, events)
-                }
-                // Everything in it has left, and what follows it is missing.
-                try deleteBlock(position, of: row.number)
-                try recount(region)
-                continue
-            }
-            // Where a damaged block begins and ends, its neighbours tell, never beyond the end of the queue.
-            let begin = first.position < row.nextPosition ? max(first.position, row.headPosition) : row.headPosition
-            let end = second.map { $0 > begin ? min($0, row.nextPosition) : row.nextPosition } ?? row.nextPosition
-            if begin > row.headPosition {
-                events += try quarantine(region, row.headPosition, begin - 1, .missing, [], now: now)
-                continue
-            }
-            try deleteBlock(first.position, of: row.number)
-            events += try quarantine(region, begin, max(begin, end - 1), .damaged, first.bytes, now: now)
-        }
-    }
-
-    /// The first block of a queue and where it stands, and where the second one stands.
-    private func firstBlocks(
-        _ row: RegionRow
-    ) throws(HoldfastError) -> (first: (position: UInt64, bytes: [UInt8])?, second: UInt64?) {
-        var first: (UInt64, [UInt8])?
-        var second: UInt64?
-        try scan(.queue(row.number)) { (key, value) throws(HoldfastError) in
-            let position = try format("A key of 'queue/\(row.number)'") { () throws(FormatError) in
-                try Key.number(from: key.span)
-            }
-            guard first == nil else {
-                second = position
-                return false
-            }
-            var bytes: [UInt8] = []
-            bytes.append(copying: value)
-            first = (position, bytes)
-            return true
-        }
-        return (first, second)
-    }
-
-    /// Moves a range of positions to the `lost` ledger.
-    private mutating func quarantine(
-        _ region: RegionID,
-        _ first: UInt64,
-        _ last: UInt64,
-        _ reason: LostRow.Reason,
-        _ block: [UInt8],
-        now: Timestamp
-    ) throws(HoldfastError) -> [FailoverEvent] {
-        var row = try regionRow(region)
-        let count = min(last - first + 1, row.entries)
-        row.headPosition = last + 1
-        row.entries -= count
-        row.counters.lost &+= count
-        setRegionRow(region, row)
-        try recount(region)
-        // Where the chain goes on: before the next block, or after the last entry.
-        let (next, _) = try firstBlocks(row)
-        let anchor = next.flatMap { next in
-            try? VerifiedBlock(
-                next.bytes.span,
-                store: core.superblock.store,
-                queue: row.number,
-                firstPosition: next.position
-            ).header.chainBefore
-        }
-        let rawBytes = row.rawBytes &- (core.rows[region]?.rawBytes ?? 0)
-        let lost = LostRow(
-            reason: reason,
-            at: now,
-            entries: count,
-            rawBytes: rawBytes,
-            anchor: anchor ?? (next == nil ? row.chain : .zero),
-            block: block
-        )
-        try put(lost.encoded(), key: Key.lost(region, queue: row.number, first: first, last: last), in: .lost)
-        core.tally.regions[region, default: .init()].lost += count
-        return try markResync(region, now: now)
-    }
-
-    /// Counts bytes again after damage, since what a damaged block said of itself cannot be believed.
-    private mutating func recount(_ region: RegionID) throws(HoldfastError) {
-        var row = try regionRow(region)
-        var rawBytes: UInt64 = 0
-        var storedBytes: UInt64 = 0
-        let store = core.superblock.store
-        let codec = core.codec
-        try scan(.queue(row.number)) { (key, value) throws(HoldfastError) in
-            storedBytes += UInt64(value.count + 8)
-            let position = try format("A key of 'queue/\(row.number)'") { () throws(FormatError) in
-                try Key.number(from: key.span)
-            }
-            let block = try? VerifiedBlock(value, store: store, queue: row.number, firstPosition: position)
-            guard let block else { return true }
-            if position >= row.headPosition {
-                rawBytes += UInt64(block.header.rawBytes)
-            } else if let entries = try? block.entries(codec) {
-                rawBytes += entries.reduce(0) { $1.position >= row.headPosition ? $0 + UInt64($1.write.rawBytes) : $0 }
-            }
-            return true
-        }
-        row.rawBytes = rawBytes
-        row.storedBytes = storedBytes
-        setRegionRow(region, row)
-    }
 }
 
 extension RegionRow.Counters {
-    fileprivate mutating func add(_ count: UInt64, _ departure: Departure) {
+    mutating func add(_ count: UInt64, _ departure: Departure) {
         switch departure {
         case .acknowledged: acknowledged &+= count
         case .drained: drained &+= count
         case .dropped: dropped &+= count
+        case .dead: dead &+= count
         }
     }
 }
 
 extension RegionRow {
     /// Entries that nobody received: dropped, or damaged.
-    var gone: UInt64 { counters.dropped &+ counters.lost }
+    package var gone: UInt64 { counters.dropped &+ counters.lost }
 }

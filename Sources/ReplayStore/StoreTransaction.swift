@@ -145,6 +145,7 @@ package struct StoreTransaction: ~Copyable {
     package mutating func setRegionRow(_ region: RegionID, _ row: RegionRow) {
         core.rows[region] = row
         core.changedRows.insert(region)
+        core.changedQueues.insert(region)
         core.changes += 1
     }
 
@@ -202,6 +203,8 @@ package struct StoreTransaction: ~Copyable {
             }
         }
         try delete(Key.region(region), in: .regions)
+        try delete(Key.replaySettings(region), in: .controller)
+        core.changedQueues.insert(region)
         core.rows[region] = nil
         core.changedRows.remove(region)
         core.seen[region] = nil

@@ -180,6 +180,22 @@ package struct StoreView: ~Copyable {
         }
     }
 
+    /// How much all queues may hold together.
+    package func totalLimits() throws(HoldfastError) -> TotalLimits {
+        guard let fields = try controllerRow(Key.controller(ControllerRows.Name.limits.rawValue)) else {
+            return .unlimited
+        }
+        return try format("The total limits") { () throws(FormatError) in try TotalLimits(decoding: fields.span) }
+    }
+
+    /// How a region's queue is replayed.
+    package func replaySettings(_ region: RegionID) throws(HoldfastError) -> ReplaySettings {
+        guard let fields = try controllerRow(Key.replaySettings(region)) else { return .standard }
+        return try format("The replay settings of region '\(region)'") { () throws(FormatError) in
+            try ReplaySettings(decoding: fields.span)
+        }
+    }
+
     /// Every region's row, in the order of the names' bytes.
     package func regionRows() throws(HoldfastError) -> [(RegionID, RegionRow)] {
         var rows: [(RegionID, RegionRow)] = []

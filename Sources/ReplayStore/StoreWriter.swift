@@ -40,6 +40,8 @@ final class StoreWriter: Sendable {
 
     let staged = Lock(Staged())
     private let wake = DispatchSemaphore(value: 0)
+    /// Tells of queues that changed.
+    let signal = QueueSignal()
 
     /// Leaves work for the thread; the error says why nothing more is taken.
     func submit(_ change: (inout Staged) -> Void) -> HoldfastError? {
@@ -130,6 +132,7 @@ final class StoreWriter: Sendable {
             return staged.closers
         }
         for closer in closers { closer.resume() }
+        signal.end()
     }
 
     /// Does work that came together: in one transaction, unless the disk is full.
@@ -151,7 +154,9 @@ final class StoreWriter: Sendable {
         }
         for append in appends {
             switch core.space.makeRoom(for: [append]) {
-            case .none(let error): append.waiting.resume(returning: .failure(error))
+            case .none(let error):
+                metrics.refusedCall()
+                append.waiting.resume(returning: .failure(error))
             case .reserved, .tight: run([], [append], core, hooks, metrics)
             }
         }
@@ -192,10 +197,20 @@ final class StoreWriter: Sendable {
             for append in appends { append.waiting.resume(returning: .failure(failure.error)) }
             return
         }
-        if core.changes > 0 { metrics.committed(nanoseconds: System.monotonicNanoseconds - started) }
+        if core.changes > 0 {
+            metrics.committed(
+                calls: controls.count + appends.count,
+                nanoseconds: System.monotonicNanoseconds - started,
+                syncNanoseconds: core.commitNanoseconds
+            )
+        }
         metrics.count(core.tally)
+        signal.changed(core.changedQueues)
         for (control, refusal) in zip(controls, refusals) { control.end(refusal) }
-        for (append, outcome) in zip(appends, outcomes) { append.waiting.resume(returning: outcome) }
+        for (append, outcome) in zip(appends, outcomes) {
+            if case .failure = outcome { metrics.refusedCall() }
+            append.waiting.resume(returning: outcome)
+        }
     }
 
     private struct Failure {
@@ -228,8 +243,10 @@ final class StoreWriter: Sendable {
             }
             try hooks.willCommit(&transaction)
             try transaction.finish()
+            let began = System.monotonicNanoseconds
             do throws(LMDBError) {
                 _ = try transaction.commit()
+                core.commitNanoseconds = System.monotonicNanoseconds - began
             } catch {
                 if let full = core.space.full(error, after: last) {
                     hooks.ended(core, committed: false)
@@ -284,6 +301,7 @@ final class StoreWriter: Sendable {
         poisoned.systemCall = error.systemCall
         core.options.logger.critical("The store is poisoned", metadata: ["holdfast.error": "\(error)"])
         staged.withLock { $0.poison = poisoned }
+        signal.end()
     }
 }
 

@@ -30,20 +30,24 @@ ROWS = (
     ("superblock", rb"mode", "0-1 rest"),
     ("superblock", rb"queues", "u32"),
     ("superblock", rb".*", "rest"),  # A row that is not listed is passed over
-    ("regions", NAME, "1-1 0-31 u32 u64 u64 u64 u64 u64 i64 hash u64 u64 u64 u64 u64 u64 u64 u32 i64 u64 u64 u64 0-1 reason"),
+    ("regions", NAME, "1-1 0-127 u32 u64 u64 u64 u64 u64 i64 hash u64 u64 u64 u64 u64 u64 u64 u64 u32 i64 u64 u64 u64 "
+     "0-100 0-1 reason"),
     ("seen", rb"r" + NAME + rb"\0.{16}", "u64"),
     ("seen", rb"f" + NAME, "u64 u64"),
-    ("dead", rb".{8}", "rest"),
-    ("lost", NAME + rb"\0.{20}", "1-5 i64 u64 u64 hash rest"),
+    ("dead", rb".{8}", "1-2 u32 i64 reason rest"),
+    ("lost", NAME + rb"\0.{20}", "1-6 i64 u64 u64 hash rest"),
     ("controller", rb"mepoch|mevents", "u64"),
     ("controller", rb"mtime", "i64 0-1 i64"),
     ("controller", rb"mconfiguration", "name names tiers i64 u32 0-1 i64 0-1"),
+    ("controller", rb"mlimits", "0-3 u64 u64"),
     ("controller", rb"r" + NAME, "0-3 0-3 i64"),
+    ("controller", rb"p" + NAME, "0-7 u32 u32 u32 u64 u32 u32 u32 u32 0-2"),
     ("history", rb".{8}", "1-15 i64 names names names u64 u64 u64 i64 u64 0-7"),
     ("dictionaries", rb".*", "rest"),
     ("raft", rb".*", "rest"))
 Region = namedtuple("Region", "version flags queue next head entries raw_bytes stored_bytes oldest chain accepted acknowledged "
-                    "drained dropped dead lost since_empty attempts paused_until entries_max bytes_max age_max overflow reason")
+                    "drained dropped dead lost retried since_empty attempts paused_until entries_max bytes_max age_max "
+                    "share overflow reason")
 Entry = namedtuple("Entry", "origin incarnation sequence enqueued_at is_delete timestamp clock key value")
 
 
@@ -185,13 +189,13 @@ def check_superblock(store):
 def check_region(name, region, next_queue):
     """Verifies what can be verified of a region's row alone."""
     gone = region.acknowledged + region.drained + region.dropped + region.dead + region.lost
-    optional = zip((0x04, 0x08, 0x10, 0x20), (region.paused_until, region.entries_max, region.bytes_max, region.age_max))
+    optional = zip((0x04, 0x08, 0x10, 0x20, 0x40),
+                   (region.paused_until, region.entries_max, region.bytes_max, region.age_max, region.share))
     for holds, message in (
             (1 <= region.queue < next_queue, f"the number of its queue, {region.queue}, was never given"),
             (1 <= region.head <= region.next, f"the cursor {region.head} is not from 1 to {region.next}"),
             (region.entries == region.next - region.head, "the entries are not as many as their positions"),
-            (region.accepted == region.next - 1 == region.entries + gone, "the ledger does not balance"),
-            (region.dead == region.attempts == 0, "dead letters or attempts, which version 1 does not have"),
+            (region.accepted == region.next - 1 - region.retried == region.entries + gone, "the ledger does not balance"),
             (all(region.flags & flag or value == 0 for flag, value in optional), "a limit or a pause's end without its flag"),
             (len(region.reason) <= 1024, "the reason is too long")):
         require(holds, f"region {name}: {message}")
@@ -216,10 +220,29 @@ def check_other_tables(store, regions):
         queue, first, last = struct.unpack(">IQQ", key[-20:])
         require(entries == last - first + 1, f"row {key!r} of lost: {entries} entries from {first} through {last}")
         require((reason >= 3 or anchor == bytes(16)) and (reason == 4 or not block), f"row {key!r} of lost: not of its reason")
-        left[key[:-21].decode(), queue, "dropped" if reason <= 2 else "removed" if reason == 3 else "lost"] += entries
+        left[key[:-21].decode(), queue, "dropped" if reason in (1, 2, 6) else "removed" if reason == 3 else "lost"] += entries
     for name, region in regions.items():
         for counter in "dropped", "lost":
             require(getattr(region, counter) == left[name, region.queue, counter], f"region {name}: 'lost' has other {counter}")
+        dead = rows.get(f"dead/{region.queue}", {})
+        require(len(dead) == region.dead, f"region {name}: {len(dead)} dead letters are there, {region.dead} counted")
+        for key, (_, _, _, _, content) in dead.items():
+            position = int.from_bytes(key, "big")
+            require(1 <= position < region.head, f"region {name}: the dead letter at {position} is queued as well")
+            read_content(content, 1, f"the dead letter at {position} for {name}")
+
+
+def read_content(content, count, what):
+    """The entries of a frame's content."""
+    content = Fields(content, f"{what}: content")
+    content.require(content.varint() == count, "it does not have as many entries as the header says")
+    origins, incarnations, sequences = content.origins(count), content.numbers(count), content.numbers(count)
+    enqueued_at, deletes, has_timestamp = content.times(count), content.flags(count), content.flags(count)
+    timestamps = iter(content.times(sum(has_timestamp)))
+    timestamps = [next(timestamps) if has else None for has in has_timestamp]
+    clocks, keys, values = content.strings(count), content.strings(count), content.strings(count)
+    content.end()
+    return map(Entry, origins, incarnations, sequences, enqueued_at, deletes, timestamps, clocks, keys, values)
 
 
 def read_block(key, value, uuid, queue, what):
@@ -248,15 +271,7 @@ def read_block(key, value, uuid, queue, what):
             raise Damage(f"{what}: {error}") from error
     block.require(len(content) == content_length, "the content has another length")
 
-    content = Fields(content, f"{what}: content")
-    content.require(content.varint() == count, "it does not have as many entries as the header says")
-    origins, incarnations, sequences = content.origins(count), content.numbers(count), content.numbers(count)
-    enqueued_at, deletes, has_timestamp = content.times(count), content.flags(count), content.flags(count)
-    timestamps = iter(content.times(sum(has_timestamp)))
-    timestamps = [next(timestamps) if has else None for has in has_timestamp]
-    clocks, keys, values = content.strings(count), content.strings(count), content.strings(count)
-    content.end()
-    entries = map(Entry, origins, incarnations, sequences, enqueued_at, deletes, timestamps, clocks, keys, values)
+    entries = read_content(content, count, what)
     entries = [entry for entry, skip in zip(entries, skipped) if not skip]
     block.require(raw_bytes == sum(len(entry.clock + entry.key + entry.value) for entry in entries), "rawBytes is wrong")
     block.require(first_enqueued_at == entries[0].enqueued_at, "firstEnqueuedAt is wrong")

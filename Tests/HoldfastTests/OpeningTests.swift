@@ -57,26 +57,36 @@ import Testing
         let directory = try TemporaryDirectory()
         let path = directory.appending("store")
         let controller = try await create(path)
+        var answer: [CInt] = [-1, -1]
+        try #require(unsafe pipe(&answer) == 0)
+        defer { close(answer[0]) }
         // Swift hides fork: a child of a process with threads may do almost nothing. This one asks, and leaves.
         typealias Fork = @convention(c) () -> pid_t
         let symbol = unsafe dlsym(nil, "fork")
         let child = unsafe unsafeBitCast(symbol, to: Fork.self)()
         if child == 0 {
             let refused = await code { try await controller.append([write(1)], to: "eu") } == .forkedChild
-            sleep(refused ? 60 : 0)
+            _ = unsafe Glibc.write(answer[1], refused ? "r" : "a", 1)
+            sleep(60)
             _exit(1)
         }
+        close(answer[1])
         defer {
             kill(child, SIGKILL)
             _ = waitpid(child, nil, 0)
         }
+        // A child that is not refused waits for ever, for a writer thread that it does not have.
+        var waiting = pollfd(fd: answer[0], events: Int16(POLLIN), revents: 0)
+        try #require(unsafe poll(&waiting, 1, 20_000) == 1, "the child was not refused")
+        var said: UInt8 = 0
+        #expect(unsafe read(answer[0], &said, 1) == 1 && said == UInt8(ascii: "r"), "the child was not refused")
         await controller.close()
         // The child is there still, and so would be its copy of the lock.
         let again = try await RegionFailoverController.open(at: path, options: Deployment.options)
         #expect(try await again.append([write(1)], to: "eu").accepted == 1)
         await again.close()
         var status: CInt = 0
-        #expect(unsafe waitpid(child, &status, WNOHANG) == 0, "the child was not refused")
+        #expect(unsafe waitpid(child, &status, WNOHANG) == 0, "the child did not live to the end")
     }
 
     @Test("A path without a store, and one with something else, are told apart") func nothingThere() async throws {
@@ -131,6 +141,27 @@ import Testing
         )
     }
 
+    @Test("A making that failed before its first commit is taken over by the next one") func failedCreate() async throws
+    {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        let failed = await code {
+            _ = try await ReplayStore.open(
+                path,
+                .new(.random(), created: Timestamp(milliseconds: 0)),
+                options: Deployment.options
+            ) { (_) throws(HoldfastError) -> (Int, StoreHooks) in
+                throw HoldfastError(code: .ioFailed, message: "as if the machine had stopped")
+            }
+        }
+        #expect(failed == .ioFailed)
+        let reopened = await code { try await RegionFailoverController.open(at: path, options: Deployment.options) }
+        #expect(reopened == .notFound)
+        let controller = try await create(path)
+        #expect(try await controller.append([write(1)], to: "eu").accepted == 1)
+        await controller.close()
+    }
+
     @Test("A making that was interrupted is taken over by the next one") func interruptedCreate() async throws {
         let directory = try TemporaryDirectory()
         let path = directory.appending("store")
@@ -165,7 +196,13 @@ import Testing
         #expect(controller.storeID == id)
         #expect(try await controller.history() == history)
         #expect(try await controller.statistics() == statistics)
-        #expect(statistics.first { $0.region == "ap" }?.pauseReason == "maintenance")
+        // What was asked for, too: what was never stored would be the same before and after.
+        #expect(history.count == 3)
+        let ap = try #require(statistics.first { $0.region == "ap" })
+        let eu = try #require(statistics.first { $0.region == "eu" })
+        #expect(ap.isPaused && ap.pauseReason == "maintenance" && ap.pausedUntil == Timestamp(milliseconds: 5))
+        #expect(eu.limits == QueueLimits(entriesMax: 30, overflow: .dropOldest))
+        #expect([ap.entries, eu.entries] == [20, 20])
         await controller.close()
     }
 
@@ -262,5 +299,15 @@ import Testing
         deployment.time.advance(milliseconds: 20_000)
         try await controller.tick()
         #expect(try await transaction() == before + 3)
+        // Transitions alone: the silence was stored with the commit just before.
+        #expect(try await controller.heartbeat("eu").map(\.kind) == [.recovering])
+        #expect(try await transaction() == before + 5)
+        deployment.time.advance(milliseconds: 13_000)
+        #expect(try await controller.heartbeat("eu").map(\.kind) == [.healthy])
+        deployment.time.advance(milliseconds: 12_000)
+        #expect(try await transaction() == before + 7)
+        deployment.time.advance(milliseconds: 3_000)
+        #expect(try await controller.tick().map(\.region) == ["eu"])
+        #expect(try await transaction() == before + 9)
     }
 }

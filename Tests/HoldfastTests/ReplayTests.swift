@@ -12,7 +12,7 @@ import Testing
         try await controller.append((12...700).map { write($0) }, to: "eu-west-1")
         var delivered: [UInt64] = []
         for try await batch in controller.batches(for: "eu-west-1", entriesMax: 100) {
-            #expect(batch.attempt == 1)
+            try #require(batch.attempt == 1)
             #expect(batch.entries.count <= 100)
             delivered += batch.entries.map(\.write.sequence)
             #expect(batch.entries.map(\.position) == batch.entries.map(\.write.sequence))
@@ -124,6 +124,7 @@ import Testing
         let receipts = try await controller.append([write(1), write(2)], to: both)
         #expect(receipts.map(\.positions) == [1..<3, 1..<3])
         #expect(await code { try await controller.append([write(3)], to: both) } == .full)
+        #expect(await code { try await controller.append([write(3)], to: both.reversed()) } == .full)
         #expect(await code { try await controller.append([write(3)], to: ["eu-west-1", "mars"]) } == .unknownRegion)
         #expect(try await controller.pendingCount(for: "eu-west-1") == 2)
     }

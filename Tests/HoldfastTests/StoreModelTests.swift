@@ -102,7 +102,7 @@ private struct Oracle {
                 try await controller.setLimits(limits, for: region)
                 oracle.queues[region]?.limits = limits
             case 17:
-                controller = try await reopen(controller, deployment)
+                controller = try await reopen(controller, deployment, options)
             default:
                 for try await batch in controller.batches(
                     for: region,
@@ -124,13 +124,14 @@ private struct Oracle {
 
     private func reopen(
         _ controller: RegionFailoverController,
-        _ deployment: Deployment
+        _ deployment: Deployment,
+        _ options: StoreOptions
     ) async throws -> RegionFailoverController {
         await controller.close()
         #expect(try StoreCheck.run(deployment.path, level: .full).isClean)
         return try await RegionFailoverController.open(
             at: deployment.path,
-            options: Deployment.options,
+            options: options,
             time: deployment.time
         )
     }

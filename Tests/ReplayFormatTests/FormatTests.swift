@@ -37,16 +37,20 @@ import Testing
     func damagedContent(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
         let content = FrameContent.encode(Self.entries(&random)[...])
-        var outcomes = 0
+        var refused = 0
         for _ in 0..<200 {
             var damaged = content
             for _ in 0..<Int.random(in: 1...4, using: &random) {
                 damaged[Int.random(in: 0..<damaged.count, using: &random)] = .random(in: 0...255, using: &random)
             }
             if Bool.random(using: &random) { damaged.removeLast(Int.random(in: 0..<damaged.count, using: &random)) }
-            outcomes += (try? FrameContent.decode(damaged.span)) == nil ? 1 : 1
+            guard let decoded = try? FrameContent.decode(damaged.span) else {
+                refused += 1
+                continue
+            }
+            #expect((1...FrameContent.entriesMax).contains(decoded.count))
         }
-        #expect(outcomes == 200)
+        #expect(refused > 0)
     }
 
     private static func header(_ frame: [UInt8], skipped: [Bool]?) -> BlockHeader {
@@ -82,6 +86,10 @@ import Testing
             damaged[bit / 8] ^= 1 << UInt8(bit % 8)
             #expect(throws: FormatError.self, "bit \(bit)") { try read(damaged) }
         }
+        #expect(throws: FormatError.self) {
+            let other = StoreID(high: header.store.high, low: header.store.low + 1)
+            return try BlockHeader(verifying: block.span, store: other, queue: 5, firstPosition: 1000)
+        }
         #expect(throws: FormatError.self) { try read(block, queue: 6) }
         #expect(throws: FormatError.self) { try read(block, position: 1001) }
         for length in 0..<block.count {
@@ -102,7 +110,10 @@ import Testing
         #expect(throws: FormatError.self) { try Row.open(value.span, key: key, in: .lost) }
     }
 
-    @Test("A region's row gives back every field") func regionRow() throws {
+    /// A row whose neighbouring fields differ, so that one read in place of another is noticed.
+    ///
+    /// `on`: Which of the optional fields and the flags are set.
+    private static func row(on: Int) -> RegionRow {
         var row = RegionRow(number: 7)
         row.nextPosition = 100
         row.headPosition = 60
@@ -111,20 +122,31 @@ import Testing
         row.storedBytes = 999
         row.oldestEnqueuedAt = Timestamp(milliseconds: -5)
         row.chain = Hash128(high: 1, low: 2)
-        row.counters.accepted = 99
+        row.counters.accepted = 101
         row.counters.acknowledged = 50
-        row.counters.drained = 4
+        row.counters.drained = 5
         row.counters.dropped = 3
         row.counters.dead = 1
-        row.counters.lost = 1
+        row.counters.lost = 2
+        row.counters.retried = 6
         row.acknowledgedSinceEmpty = 12
-        row.attempts = 3
-        row.needsResync = true
-        row.isPaused = true
-        row.pausedUntil = Timestamp(milliseconds: 77)
+        row.attempts = 8
+        row.needsResync = on & 1 != 0
+        row.isPaused = on & 2 != 0
+        row.pausedUntil = on & 4 != 0 ? Timestamp(milliseconds: 77) : nil
         row.pauseReason = "zażółć"
-        row.limits = QueueLimits(entriesMax: 0, bytesMax: nil, overflow: .dropOldest)
-        row.ageMax = 5
+        row.limits = QueueLimits(
+            entriesMax: on & 8 != 0 ? 0 : nil,
+            bytesMax: on & 16 != 0 ? 4096 : nil,
+            ageMaxMilliseconds: on & 32 != 0 ? 6 : nil,
+            overflow: on & 1 != 0 ? .dropOldest : .reject,
+            sharePercent: on & 64 != 0 ? 7 : nil
+        )
+        return row
+    }
+
+    @Test("A region's row gives back every field", arguments: 0..<128) func regionRow(on: Int) throws {
+        let row = Self.row(on: on)
         let bytes = row.encoded()
         #expect(try RegionRow(decoding: bytes.span) == row)
         #expect(row.isBalanced)
@@ -141,19 +163,23 @@ import Testing
             oldestMilliseconds: 3,
             dead: 4,
             needsResync: true,
-            isPaused: true
+            isPaused: false
         )
+        var paused = pending
+        (paused.needsResync, paused.isPaused) = (false, true)
         let kinds: [FailoverEvent.Kind] = [
             .suspect, .failed, .recovering, .healthy, .demoted(epoch: 9),
             .promoted(replaced: "us", epoch: 8, pending: pending), .replayed(entries: 7), .readmitted(forced: true),
-            .readmitted(forced: false), .switchedOver(replaced: "us", epoch: 6, pending: .empty),
+            .readmitted(forced: false), .switchedOver(replaced: "us", epoch: 6, pending: paused),
             .configured(added: ["a", "b"], removed: ["c"]), .paused, .resumed, .resyncNeeded, .resyncCleared,
             .detectorPaused,
         ]
         for kind in kinds {
-            let event = FailoverEvent(kind: kind, at: Timestamp(milliseconds: -1), region: "eu")
-            let bytes = EventRow.encoded(event)
-            #expect(try EventRow.decode(bytes.span) == event)
+            for region in ["eu", nil] as [RegionID?] {
+                let event = FailoverEvent(kind: kind, at: Timestamp(milliseconds: -1), region: region)
+                let bytes = EventRow.encoded(event)
+                #expect(try EventRow.decode(bytes.span) == event)
+            }
         }
     }
 
@@ -170,9 +196,14 @@ import Testing
             let prefix = Array(lost.prefix(length))
             #expect(throws: FormatError.self) { try LostKey(decoding: prefix.span) }
         }
+        for length in 0..<range.count {
+            let prefix = Array(range.prefix(length))
+            #expect(throws: FormatError.self) { try SeenKey(decoding: prefix.span) }
+        }
     }
 
     @Test("A store's identity is printed as a UUID of version 4") func uuid() {
+        #expect(StoreID(high: 0x4001, low: 0x8000_0000_0000_000F).description == "00000000-0000-4001-8000-00000000000f")
         let id = StoreID.random().description
         #expect(id.wholeMatch(of: /[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/) != nil)
     }

@@ -1,0 +1,110 @@
+internal import Platform
+internal import RegionFailover
+internal import ReplayStore
+
+/// Lets appends wait for room, in the order in which they came.
+///
+/// Who waits for the same queue stands in one line; only the first of a line tries, each time that something left.
+final class AppendLine: Sendable {
+    private struct Place: Sendable {
+        var number: UInt64
+        var turn: CheckedContinuation<Void, Never>?
+    }
+
+    private struct State: Sendable {
+        var lines: [RegionID?: [Place]] = [:]
+        var next: UInt64 = 0
+    }
+
+    private let state = Lock(State())
+
+    /// Joins the line for a queue, or for the store where that is nil; gives a number.
+    private func join(_ region: RegionID?) -> UInt64 {
+        state.withLock { state in
+            state.next += 1
+            state.lines[region, default: []].append(Place(number: state.next))
+            return state.next
+        }
+    }
+
+    /// Returns once all who came before have left the line, or the task is cancelled.
+    private func turn(_ number: UInt64, _ region: RegionID?) async {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let isNow = state.withLock { state -> Bool in
+                    guard !Task.isCancelled, state.lines[region]?.first?.number != number,
+                        let index = state.lines[region]?.firstIndex(where: { $0.number == number })
+                    else { return true }
+                    state.lines[region]?[index].turn = continuation
+                    return false
+                }
+                if isNow { continuation.resume() }
+            }
+        } onCancel: {
+            let turn = state.withLock { state -> CheckedContinuation<Void, Never>? in
+                guard let index = state.lines[region]?.firstIndex(where: { $0.number == number }) else { return nil }
+                defer { state.lines[region]?[index].turn = nil }
+                return state.lines[region]?[index].turn
+            }
+            turn?.resume()
+        }
+    }
+
+    private func leave(_ number: UInt64, _ region: RegionID?) {
+        let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
+            state.lines[region]?.removeAll { $0.number == number }
+            guard state.lines[region]?.isEmpty == false else {
+                state.lines[region] = nil
+                return nil
+            }
+            defer { state.lines[region]?[0].turn = nil }
+            return state.lines[region]?[0].turn
+        }
+        next?.resume()
+    }
+
+    /// Tries `append` again, each time that room was made, until it is not refused for want of room or time is up.
+    ///
+    /// `full`: The refusal that was met; it is thrown when time is up.
+    func retry<Value: Sendable>(
+        after full: HoldfastError,
+        within milliseconds: Int64,
+        _ time: any TimeSource,
+        _ signal: QueueSignal,
+        _ append: @escaping @Sendable () async throws(HoldfastError) -> Value
+    ) async throws(HoldfastError) -> Value {
+        let region = full.region
+        let number = join(region)
+        defer { leave(number, region) }
+        let result = await withTaskGroup(of: Result<Value, HoldfastError>?.self) { group in
+            group.addTask {
+                await self.turn(number, region)
+                var last = full
+                while !Task.isCancelled {
+                    let version = signal.version(of: region)
+                    do throws(HoldfastError) {
+                        return .success(try await append())
+                    } catch {
+                        guard error.code == .full else { return .failure(error) }
+                        last = error
+                    }
+                    guard !signal.isEnded else { return .failure(last) }
+                    await signal.wait(for: region, after: version)
+                }
+                return nil
+            }
+            group.addTask {
+                // Cancelled by the other: then nobody asks for what it gives.
+                try? await time.sleep(milliseconds: milliseconds)
+                return nil
+            }
+            let first = await group.next() ?? nil
+            group.cancelAll()
+            if let first { return first }
+            // Time is up; what the other one got at the last moment counts.
+            let second = await group.next() ?? nil
+            return second ?? .failure(full)
+        }
+        return try result.get()
+    }
+}

@@ -1,0 +1,139 @@
+internal import Platform
+public import RegionFailover
+public import ReplayStore
+
+#if ServiceLifecycleSupport
+public import ServiceLifecycle
+#endif  // ServiceLifecycleSupport
+
+/// Sends a batch to its region: returns once the region has every entry of it, durably.
+///
+/// It may throw anything. An error of any kind counts as an attempt against ``ReplaySettings/attemptsMax``, except
+/// ``RegionUnavailable``, which says that no entry is to blame. It must end soon after its task is cancelled: the next
+/// send to the region begins only when this one has ended, so that the order is kept.
+public typealias ReplaySink = @Sendable (_ batch: ReplayBatch) async throws -> Void
+
+/// What a ``ReplaySink`` throws when the region cannot be reached or is overloaded: no entry is to blame.
+///
+/// The send is tried again for as long as it takes, and counts against no entry.
+public struct RegionUnavailable: Error, Sendable, Hashable, CustomStringConvertible {
+    /// What was met, for people.
+    public var description: String
+
+    /// Creates an error.
+    public init(_ description: String) { self.description = description }
+}
+
+/// What the replay to one region is doing.
+public struct ReplayStatus: Sendable, Hashable {
+    /// The region.
+    public var region: RegionID
+    /// The most entries a second that are sent now; nil for as fast as the region takes them.
+    public var entriesPerSecondMax: Double?
+    /// The most entries in a batch now.
+    public var batchEntriesMax: Int
+    /// Entries a second that the region has taken of late; 0 before the first batch.
+    public var entriesPerSecond: Double
+    /// Sends that failed since the last one that did not.
+    public var failures: UInt32
+    /// What the last failed send threw; nil when the last one did not fail.
+    public var lastError: String?
+    /// When the region last received a batch; nil before.
+    public var lastDeliveredAt: Timestamp?
+    /// Entries that were sent more than once by this service.
+    public var redeliveries: UInt64
+
+    init(_ region: RegionID) {
+        self.region = region
+        batchEntriesMax = 0
+        entriesPerSecond = 0
+        failures = 0
+        redeliveries = 0
+    }
+}
+
+/// Sends every region its queue, for as long as it runs.
+///
+/// For each region: entries in order, one batch in flight, acknowledged when its sink returns. A send that fails or takes
+/// too long is tried again, after a random wait that grows with each failure (full jitter); the rate and the size of the
+/// batches halve with it, and grow back by equal steps. So an overloaded region gets the load that it can carry. How fast
+/// and how often is up to ``ReplaySettings``, which can be changed at any moment and are kept in the store, as are pauses and
+/// the number of attempts. Delivery is at least once: see the article "Exactly once" for the receiver's side.
+public final class ReplayService: Sendable {
+    private let controller: RegionFailoverController
+    private let shippers: [RegionID: ReplayShipper]
+    private let stop = QueueSignal()
+
+    /// Creates a service; nothing is sent before ``run()``.
+    ///
+    /// - Parameters:
+    ///   - controller: Whose queues are sent. It is not closed by the service.
+    ///   - sinks: For each region how a batch is sent to it; the queues of other regions wait.
+    ///   - graceMilliseconds: How long a send may still take when the service shuts down gracefully.
+    public init(
+        _ controller: RegionFailoverController,
+        sinks: [RegionID: ReplaySink],
+        graceMilliseconds: Int64 = 10_000
+    ) {
+        self.controller = controller
+        var shippers: [RegionID: ReplayShipper] = [:]
+        for (region, sink) in sinks {
+            shippers[region] = ReplayShipper(controller, region, sink, stop, graceMilliseconds: graceMilliseconds)
+        }
+        self.shippers = shippers
+    }
+
+    /// What the replay to a region is doing; nil for a region without a sink.
+    public func status(of region: RegionID) -> ReplayStatus? { shippers[region]?.status.withLock { $0 } }
+
+    /// What the replay to each region is doing, in the order of the regions' bytes.
+    public var statuses: [ReplayStatus] { shippers.keys.sorted().compactMap { status(of: $0) } }
+
+    /// Sends until the task is cancelled or the service is shut down.
+    ///
+    /// On a graceful shutdown (swift-service-lifecycle) or after ``shutDown()`` a send that is under way is finished and
+    /// acknowledged; after the grace it is cancelled, and its entries stay queued. On return no sink runs. It can be run
+    /// once.
+    ///
+    /// - Throws: ``HoldfastError``, with `unknownRegion` or `replayerActive` before anything is sent; with `closed`,
+    ///   `poisoned` or `forkedChild` when the store has ended.
+    public func run() async throws {
+        #if ServiceLifecycleSupport
+        let failure = await withGracefulShutdownHandler {
+            await self.ship()
+        } onGracefulShutdown: {
+            self.shutDown()
+        }
+        #else
+        let failure = await ship()
+        #endif  // ServiceLifecycleSupport
+        if let failure { throw failure }
+    }
+
+    /// Lets ``run()`` return when the sends that are under way have ended.
+    public func shutDown() {
+        stop.end()
+        controller.store.signal.wakeAll()
+    }
+
+    private func ship() async -> HoldfastError? {
+        let known = Set(controller.configuration.regions)
+        if let unknown = shippers.keys.sorted().first(where: { !known.contains($0) }) { return .unknownRegion(unknown) }
+        return await withTaskGroup(of: HoldfastError?.self) { group in
+            for shipper in shippers.values {
+                group.addTask { await shipper.run() }
+            }
+            var failure: HoldfastError?
+            for await error in group {
+                guard let error else { continue }
+                failure = failure ?? error
+                group.cancelAll()
+            }
+            return failure
+        }
+    }
+}
+
+#if ServiceLifecycleSupport
+extension ReplayService: Service {}
+#endif  // ServiceLifecycleSupport

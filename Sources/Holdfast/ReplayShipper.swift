@@ -1,0 +1,399 @@
+private import Logging
+internal import Platform
+internal import RegionFailover
+internal import ReplayFormat
+internal import ReplayStore
+
+/// Sends one region its queue: one task, one batch in flight.
+final class ReplayShipper: Sendable {
+    private let controller: RegionFailoverController
+    private let region: RegionID
+    private let sink: ReplaySink
+    private let stop: QueueSignal
+    private let graceMilliseconds: Int64
+    private let metrics: ReplayMetrics
+    let status: Lock<ReplayStatus>
+
+    init(
+        _ controller: RegionFailoverController,
+        _ region: RegionID,
+        _ sink: @escaping ReplaySink,
+        _ stop: QueueSignal,
+        graceMilliseconds: Int64
+    ) {
+        self.controller = controller
+        self.region = region
+        self.sink = sink
+        self.stop = stop
+        self.graceMilliseconds = graceMilliseconds
+        self.metrics = ReplayMetrics(region)
+        self.status = Lock(ReplayStatus(region))
+    }
+
+    private var store: ReplayStore { controller.store }
+    private var time: any TimeSource { controller.machine.clock.source }
+    private var elapsed: Int64 { time.elapsedMilliseconds }
+    private var isEnding: Bool { stop.isEnded || Task.isCancelled }
+
+    /// What is known beyond the row of the region, as long as the service runs.
+    private struct Progress {
+        var pace: ReplayPace
+        /// Sends in vain of the entries at the cursor, those included that count against no entry.
+        var attempts: UInt32 = 0
+        /// The cursor that they were counted at.
+        var attemptsAt: UInt64 = 0
+        /// An entry that the region refuses stands at or before this position.
+        var suspectThrough: UInt64 = 0
+        /// The last position that was ever sent.
+        var sentThrough: UInt64 = 0
+        /// Keys of dead letters, for the policy `parkKey`; nil before they are read.
+        var parkedKeys: Set<[UInt8]>?
+        /// Do not send before this.
+        var retryAt: Int64 = 0
+    }
+
+    /// The queue and its settings, as of one moment.
+    private struct Look: Sendable {
+        var version: UInt64
+        var row: RegionRow
+        var settings: ReplaySettings
+    }
+
+    /// How long a wait may keep a change of the settings waiting, in milliseconds.
+    private static let lookEveryMilliseconds: Int64 = 250
+
+    /// Sends until the service ends; gives the reason when that is the store's.
+    func run() async -> HoldfastError? {
+        let replayer: Replayer
+        do throws(HoldfastError) {
+            replayer = try store.takeReplayer(region)
+        } catch {
+            return error
+        }
+        defer { withExtendedLifetime(replayer) {} }
+        var progress = Progress(pace: ReplayPace(.standard))
+        while !isEnding {
+            do throws(HoldfastError) {
+                try await step(&progress, replayer.number)
+            } catch {
+                switch error.code {
+                case .closed, .poisoned, .forkedChild: return error
+                case .unknownRegion, .staleToken:
+                    log(.notice, "The region has left the deployment; its replay ends", [:])
+                    return nil
+                default:
+                    log(.error, "The replay cannot go on; it tries again", ["holdfast.error": "\(error)"])
+                    failed(&progress, "\(error)")
+                }
+            }
+        }
+        return nil
+    }
+
+    /// Looks at the queue, and waits or sends.
+    private func step(_ progress: inout Progress, _ replayer: UInt64) async throws(HoldfastError) {
+        let look = try await look()
+        progress.pace.set(look.settings)
+        publish(progress, look)
+        if look.row.isPaused { return try await waitOutPause(look) }
+        guard look.row.entries > 0 else { return await store.signal.wait(for: region, after: look.version) }
+        let allowance = progress.pace.allowance(at: elapsed)
+        let wait = max(allowance.waitMilliseconds, progress.retryAt - elapsed)
+        guard wait <= 0 else { return await sleep(wait) }
+        if progress.attemptsAt != look.row.headPosition {
+            progress.attemptsAt = look.row.headPosition
+            progress.attempts = look.row.attempts
+        }
+        var entriesMax = allowance.entries
+        if look.settings.attemptsMax != nil, look.row.headPosition <= progress.suspectThrough {
+            // Half of what is suspected: the one that is refused is found in so many steps as it has bits.
+            entriesMax = min(entriesMax, max(1, Int(progress.suspectThrough - look.row.headPosition + 1) / 2))
+        }
+        let clock = controller.machine.clock
+        var head = try await store.readHead(
+            region,
+            entriesMax: entriesMax,
+            bytesMax: allowance.bytes,
+            now: { clock.now }
+        )
+        guard !head.entries.isEmpty, try await !parkFollowers(&head, look, &progress) else { return }
+        let batch = ReplayBatch(
+            region: region,
+            attempt: Int(progress.attempts) + 1,
+            head: head,
+            store: store,
+            replayer: replayer,
+            now: { clock.now }
+        )
+        try await deliver(batch, look, &progress)
+    }
+
+    private func look() async throws(HoldfastError) -> Look {
+        let version = store.signal.version(of: region)
+        let region = region
+        return try await store.read { (view) throws(HoldfastError) in
+            guard let row = try view.regionRow(region) else { throw .unknownRegion(region) }
+            return Look(version: version, row: row, settings: try view.replaySettings(region))
+        }
+    }
+
+    private func waitOutPause(_ look: Look) async throws(HoldfastError) {
+        guard let until = look.row.pausedUntil else {
+            return await store.signal.wait(for: region, after: look.version)
+        }
+        let left = until.milliseconds(since: controller.now)
+        guard left <= 0 else { return await sleep(left) }
+        log(.notice, "The pause of the replay has ended", [:])
+        _ = try await controller.resume(region)
+    }
+
+    /// Sleeps a part of a wait: the settings may change meanwhile.
+    private func sleep(_ milliseconds: Int64) async {
+        // A cancelled sleep ends the loop, or the send that follows.
+        try? await time.sleep(milliseconds: min(milliseconds, Self.lookEveryMilliseconds))
+    }
+
+    // MARK: Sending
+
+    private enum Outcome {
+        case delivered
+        case refused(String)
+        case unavailable(String)
+        /// The service ends, and the batch stays queued.
+        case givenBack
+    }
+
+    private func deliver(_ batch: ReplayBatch, _ look: Look, _ progress: inout Progress) async throws(HoldfastError) {
+        let bytes = batch.entries.reduce(0) { $0 + $1.write.rawBytes }
+        let repeated =
+            batch.first <= progress.sentThrough ? min(batch.through, progress.sentThrough) - batch.first + 1 : 0
+        progress.sentThrough = max(progress.sentThrough, batch.through)
+        progress.pace.sending(entries: batch.entries.count, bytes: bytes, at: elapsed)
+        metrics.sending(batch.entries.count, repeated: repeated)
+        status.withLock { $0.redeliveries += repeated }
+        let started = elapsed
+        let outcome = await send(batch, timeout: Int64(look.settings.timeoutMilliseconds))
+        let milliseconds = elapsed - started
+        switch outcome {
+        case .givenBack: return
+        case .delivered:
+            try await batch.acknowledge()
+            progress.attempts = 0
+            progress.retryAt = 0
+            progress.pace.succeeded(entries: batch.entries.count, after: milliseconds, at: elapsed)
+            metrics.delivered(milliseconds: milliseconds)
+            let now = controller.now
+            status.withLock { status in
+                let speed = Double(batch.entries.count) * 1000 / Double(max(1, milliseconds))
+                status.entriesPerSecond =
+                    status.lastDeliveredAt == nil ? speed : status.entriesPerSecond * 0.75 + speed * 0.25
+                status.lastDeliveredAt = now
+                status.lastError = nil
+            }
+        case .unavailable(let reason):
+            progress.attempts += 1
+            failed(&progress, reason)
+        case .refused(let reason):
+            progress.attempts += 1
+            progress.suspectThrough = batch.through
+            failed(&progress, reason)
+            try await count(batch, look, reason, progress.attempts, &progress)
+        }
+    }
+
+    /// Runs the sink, and cancels it when it takes too long or the service has ended long enough.
+    ///
+    /// The sink has ended on return.
+    private func send(_ batch: ReplayBatch, timeout: Int64) async -> Outcome {
+        enum Event: Sendable {
+            case ended((any Error)?)
+            case timedOut, stopped, timerCancelled
+        }
+        let (sink, time, stop, grace) = (sink, time, stop, graceMilliseconds)
+        return await withTaskGroup(of: Event.self) { group in
+            group.addTask {
+                do {
+                    try await sink(batch)
+                    return .ended(nil)
+                } catch {
+                    return .ended(error)
+                }
+            }
+            group.addTask {
+                do {
+                    try await time.sleep(milliseconds: timeout)
+                    return .timedOut
+                } catch {
+                    return .timerCancelled
+                }
+            }
+            group.addTask {
+                await stop.wait(for: nil, after: 0)
+                guard (try? await time.sleep(milliseconds: grace)) != nil else { return .timerCancelled }
+                return .stopped
+            }
+            var isLate = false
+            while let event = await group.next() {
+                switch event {
+                case .timerCancelled: continue
+                case .timedOut:
+                    isLate = true
+                    group.cancelAll()
+                case .stopped: group.cancelAll()
+                case .ended(let error):
+                    group.cancelAll()
+                    guard let error else { return .delivered }
+                    if isLate { return .unavailable("no answer within \(timeout) ms") }
+                    if isEnding, Task.isCancelled || error is CancellationError { return .givenBack }
+                    if let unavailable = error as? RegionUnavailable { return .unavailable(unavailable.description) }
+                    return .refused("\(error)")
+                }
+            }
+            return .givenBack
+        }
+    }
+
+    // MARK: Failures
+
+    /// Slows down, and waits a random time before the next send.
+    private func failed(_ progress: inout Progress, _ reason: String) {
+        progress.pace.failed(at: elapsed)
+        progress.retryAt = elapsed + Int64.random(in: 0...progress.pace.backoffMaxMilliseconds)
+        metrics.failed()
+        status.withLock { $0.lastError = reason }
+        // A region that is down for hours says so once in a while, not each time.
+        let failures = progress.pace.failures
+        guard failures & (failures - 1) == 0 else { return }
+        log(
+            .warning,
+            "A send failed; it is tried again",
+            ["holdfast.failures": "\(failures)", "holdfast.error": "\(reason)"]
+        )
+    }
+
+    /// Stores an attempt that a region refused, and does what the settings say when it was the last.
+    private func count(
+        _ batch: ReplayBatch,
+        _ look: Look,
+        _ reason: String,
+        _ attempts: UInt32,
+        _ progress: inout Progress
+    ) async throws(HoldfastError) {
+        let (region, queue, first) = (region, batch.queue, batch.first)
+        guard let most = look.settings.attemptsMax, batch.entries.count == 1, look.row.attempts + 1 >= most else {
+            let stored = look.row.attempts + 1
+            try await store.transact { (transaction) throws(HoldfastError) in
+                try transaction.setAttempts(stored, at: first, of: region, queue: queue)
+            }
+            return
+        }
+        progress.retryAt = 0
+        switch look.settings.exhaustion {
+        case .halt:
+            log(.error, "The replay is paused: the region refused an entry too often", position(first, reason))
+            try await store.transact { (transaction) throws(HoldfastError) in
+                try transaction.setAttempts(attempts, at: first, of: region, queue: queue)
+            }
+            let why = "position \(first) was refused \(attempts) times: \(reason)"
+            _ = try await controller.pause(region, reason: why)
+        case .park, .parkKey:
+            try await park(first...first, queue, .attempts, attempts, reason)
+            progress.parkedKeys?.insert(batch.entries[0].write.key)
+        }
+    }
+
+    private func park(
+        _ positions: ClosedRange<UInt64>,
+        _ queue: UInt32,
+        _ cause: DeadRow.Cause,
+        _ attempts: UInt32,
+        _ reason: String
+    ) async throws(HoldfastError) {
+        let (region, clock) = (region, controller.machine.clock)
+        let parked = try await store.transact { (transaction) throws(HoldfastError) in
+            try transaction.park(
+                region,
+                queue: queue,
+                positions,
+                cause: cause,
+                attempts: attempts,
+                reason: reason,
+                now: clock.now
+            ).parked
+        }
+        guard parked > 0 else { return }
+        log(.error, "Entries were parked as dead letters", position(positions.lowerBound, reason, parked))
+    }
+
+    /// Parks the entries at the head whose key has a dead letter; true when there were some.
+    ///
+    /// Otherwise the batch ends before the first such entry.
+    private func parkFollowers(
+        _ head: inout ReplayStore.Head,
+        _ look: Look,
+        _ progress: inout Progress
+    ) async throws(HoldfastError) -> Bool {
+        guard look.settings.exhaustion == .parkKey else {
+            progress.parkedKeys = nil
+            return false
+        }
+        let keys = try await parkedKeys(&progress, look.row)
+        guard !keys.isEmpty else { return false }
+        let followers = head.entries.prefix { keys.contains($0.write.key) }
+        guard let first = followers.first, let last = followers.last else {
+            head.entries = Array(head.entries.prefix { !keys.contains($0.write.key) })
+            return false
+        }
+        let reason = "an earlier write of the key was parked"
+        try await park(first.position...last.position, head.queue, .key, 0, reason)
+        return true
+    }
+
+    /// The keys of the dead letters.
+    private func parkedKeys(_ progress: inout Progress, _ row: RegionRow) async throws(HoldfastError) -> Set<[UInt8]> {
+        if row.counters.dead == 0 { progress.parkedKeys = [] }
+        // Somebody may have retried or dropped some: then they are fewer than they were.
+        let region = region
+        let keys = try await store.read { (view) throws(HoldfastError) in
+            var keys: Set<[UInt8]> = []
+            try view.deadLetters(of: region) { (letter) throws(HoldfastError) in
+                keys.insert(letter.write.key)
+                return true
+            }
+            return keys
+        }
+        progress.parkedKeys = keys
+        return keys
+    }
+
+    // MARK: Telling
+
+    private func publish(_ progress: Progress, _ look: Look) {
+        let pace = progress.pace
+        status.withLock { status in
+            status.entriesPerSecondMax = pace.rateNow
+            status.batchEntriesMax = Int(pace.batch)
+            status.failures = pace.failures
+        }
+        metrics.pace(rate: pace.rateNow, batch: Int(pace.batch), secondsToDrained: secondsToDrained(look.row.entries))
+    }
+
+    /// How long the queue takes at the speed of late; nil before anything was delivered.
+    private func secondsToDrained(_ entries: UInt64) -> Double? {
+        let speed = status.withLock { $0.entriesPerSecond }
+        guard entries > 0 else { return 0 }
+        return speed > 0 ? Double(entries) / speed : nil
+    }
+
+    private func position(_ position: UInt64, _ reason: String, _ entries: UInt64 = 1) -> Logger.Metadata {
+        ["holdfast.position": "\(position)", "holdfast.entries": "\(entries)", "holdfast.error": "\(reason)"]
+    }
+
+    private func log(_ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata) {
+        store.options.logger.log(
+            level: level,
+            "\(message)",
+            metadata: metadata.merging(["holdfast.region": "\(region)"]) { $1 }
+        )
+    }
+}
