@@ -4,8 +4,9 @@ internal import ReplayFormat
 ///
 /// A receiver that is overloaded answers late, so a sender of fixed speed times out, sends the same again, and keeps it
 /// overloaded for ever. Halving on each failure finds a load that it can carry whatever that is; the way back is by equal
-/// steps, fast up to nine tenths of what last failed and slow from there (additive increase, multiplicative decrease:
-/// Chiu and Jain, 1989).
+/// steps, larger ones up to nine tenths of what last failed and small ones from there (additive increase, multiplicative
+/// decrease: Chiu and Jain, 1989). A batch begins small, doubles until something fails, and does not grow while its answer
+/// takes more than half of the time-out: so a region that is slow and steady makes nothing fail.
 ///
 /// A value without a clock of its own: times are milliseconds from anywhere.
 struct ReplayPace: Sendable {
@@ -37,15 +38,16 @@ struct ReplayPace: Sendable {
 
     init(_ settings: ReplaySettings) {
         self.settings = settings
-        batch = Double(settings.batchEntriesMax)
+        batch = Double(min(settings.batchEntriesMax, Self.batchAtFirst))
     }
+
+    /// The most entries in the first batch.
+    private static let batchAtFirst: UInt32 = 16
 
     /// Takes new settings; they count from the next send on.
     mutating func set(_ new: ReplaySettings) {
         guard new != settings else { return }
-        if batch >= Double(settings.batchEntriesMax) || batch > Double(new.batchEntriesMax) {
-            batch = Double(new.batchEntriesMax)
-        }
+        batch = min(batch, Double(new.batchEntriesMax))
         settings = new
         // What a lower rate made us owe is not waited for at a higher one.
         (entriesPaidAt, bytesPaidAt) = (0, 0)
@@ -88,11 +90,7 @@ struct ReplayPace: Sendable {
         let seen = observed.map { $0 * 0.75 + speed * 0.25 } ?? speed
         observed = seen
         peak = max(peak, seen)
-        let most = Double(settings.batchEntriesMax)
-        if batch < most {
-            let step = batch < 0.9 * failedBatch ? most / 16 : most / 128
-            batch = min(most, batch + max(1, step))
-        }
+        growBatch(entries, milliseconds)
         if let current = rate {
             // Steps are for the time that has passed, one second at most.
             let seconds = Double(min(1000, max(0, now - (lastGrowth ?? now)))) / 1000
@@ -102,16 +100,31 @@ struct ReplayPace: Sendable {
         lastGrowth = now
     }
 
+    /// Lets the batch grow after one that was full, and that was answered in good time.
+    private mutating func growBatch(_ entries: Int, _ milliseconds: Int64) {
+        let timeout = Int64(settings.timeoutMilliseconds)
+        guard Double(entries) + 1 > batch, milliseconds < timeout / 2 else { return }
+        let step: Double
+        if failedBatch == 0 {
+            step = milliseconds < timeout / 4 ? batch : batch / 8
+        } else {
+            step = batch < 0.9 * failedBatch ? failedBatch / 8 : failedBatch / 32
+        }
+        batch = min(Double(settings.batchEntriesMax), batch + max(1, step))
+    }
+
     /// Notes that a send failed or took too long.
     mutating func failed(at now: Int64) {
-        let carried = min(rate ?? .infinity, observed ?? batch)
-        if failures == 0 {
-            failedBatch = batch
-            failedRate = carried
+        if failures == 0 { failedBatch = batch }
+        batch = max(1, (batch / 2).rounded(.down))
+        // Before anything arrived there is no rate to halve.
+        if let observed {
+            let carried = min(rate ?? .infinity, observed)
+            if failures == 0 { failedRate = carried }
+            // Far below what the region has taken the batch of one and the waits are what spares it.
+            rate = max(1, peak / 64, (failures == 0 ? carried : rate ?? carried) / 2)
         }
         failures += 1
-        batch = max(1, (batch / 2).rounded(.down))
-        rate = max(1, carried.isFinite && failures == 1 ? carried / 2 : (rate ?? carried) / 2)
         lastGrowth = now
     }
 

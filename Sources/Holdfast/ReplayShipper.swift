@@ -93,6 +93,8 @@ final class ReplayShipper: Sendable {
     /// Looks at the queue, and waits or sends.
     private func step(_ progress: inout Progress, _ replayer: UInt64) async throws(HoldfastError) {
         let look = try await look()
+        // Whoever ends the service wakes those who wait after this, but not those who have yet to.
+        guard !isEnding else { return }
         progress.pace.set(look.settings)
         publish(progress, look)
         if look.row.isPaused { return try await waitOutPause(look) }
@@ -195,9 +197,15 @@ final class ReplayShipper: Sendable {
             failed(&progress, reason)
         case .refused(let reason):
             progress.attempts += 1
-            progress.suspectThrough = batch.through
-            failed(&progress, reason)
-            try await count(batch, look, reason, progress.attempts, &progress)
+            if batch.first <= progress.suspectThrough {
+                // One entry is looked for: that is not the load.
+                progress.retryAt = elapsed + Int64.random(in: 0...Int64(look.settings.backoffBaseMilliseconds))
+                told(reason)
+            } else {
+                failed(&progress, reason)
+            }
+            if look.settings.attemptsMax != nil { progress.suspectThrough = batch.through }
+            try await count(batch, look, reason, &progress)
         }
     }
 
@@ -259,8 +267,7 @@ final class ReplayShipper: Sendable {
     private func failed(_ progress: inout Progress, _ reason: String) {
         progress.pace.failed(at: elapsed)
         progress.retryAt = elapsed + Int64.random(in: 0...progress.pace.backoffMaxMilliseconds)
-        metrics.failed()
-        status.withLock { $0.lastError = reason }
+        told(reason)
         // A region that is down for hours says so once in a while, not each time.
         let failures = progress.pace.failures
         guard failures & (failures - 1) == 0 else { return }
@@ -271,19 +278,23 @@ final class ReplayShipper: Sendable {
         )
     }
 
+    private func told(_ reason: String) {
+        metrics.failed()
+        status.withLock { $0.lastError = reason }
+    }
+
     /// Stores an attempt that a region refused, and does what the settings say when it was the last.
     private func count(
         _ batch: ReplayBatch,
         _ look: Look,
         _ reason: String,
-        _ attempts: UInt32,
         _ progress: inout Progress
     ) async throws(HoldfastError) {
         let (region, queue, first) = (region, batch.queue, batch.first)
-        guard let most = look.settings.attemptsMax, batch.entries.count == 1, look.row.attempts + 1 >= most else {
-            let stored = look.row.attempts + 1
+        let attempts = look.row.attempts + 1
+        guard let most = look.settings.attemptsMax, batch.entries.count == 1, attempts >= most else {
             try await store.transact { (transaction) throws(HoldfastError) in
-                try transaction.setAttempts(stored, at: first, of: region, queue: queue)
+                try transaction.setAttempts(attempts, at: first, of: region, queue: queue)
             }
             return
         }

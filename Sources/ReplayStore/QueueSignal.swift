@@ -11,11 +11,15 @@ package final class QueueSignal: Sendable {
     private struct State: Sendable {
         /// How often each queue has changed; nil for all of them.
         var versions: [RegionID?: UInt64] = [:]
+        /// How often everybody was woken.
+        var wakes: UInt64 = 0
         var waiters: [UInt64: Waiter] = [:]
         var nextWaiter: UInt64 = 0
         /// Waiters that were cancelled before they were there.
         var cancelled: Set<UInt64> = []
         var isEnded = false
+
+        func version(of region: RegionID?) -> UInt64 { (versions[region] ?? 0) &+ wakes }
     }
 
     private let state = Lock(State())
@@ -28,7 +32,7 @@ package final class QueueSignal: Sendable {
     /// How often the queue has changed; nil for any queue.
     ///
     /// Ask before looking at the queue: a change after that is not missed.
-    package func version(of region: RegionID?) -> UInt64 { state.withLock { $0.versions[region] ?? 0 } }
+    package func version(of region: RegionID?) -> UInt64 { state.withLock { $0.version(of: region) } }
 
     /// Says that queues have changed, durably.
     func changed(_ regions: Set<RegionID>) {
@@ -46,6 +50,7 @@ package final class QueueSignal: Sendable {
     /// Wakes everybody, to look again.
     package func wakeAll() {
         let woken = state.withLock { state -> [CheckedContinuation<Void, Never>] in
+            state.wakes += 1
             defer { state.waiters = [:] }
             return state.waiters.values.map(\.continuation)
         }
@@ -72,7 +77,7 @@ package final class QueueSignal: Sendable {
             await withCheckedContinuation { continuation in
                 let isLate = state.withLock { state -> Bool in
                     let isCancelled = state.cancelled.remove(number) != nil
-                    if isCancelled || state.isEnded || (state.versions[region] ?? 0) != version { return true }
+                    if isCancelled || state.isEnded || state.version(of: region) != version { return true }
                     state.waiters[number] = Waiter(region: region, continuation: continuation)
                     return false
                 }

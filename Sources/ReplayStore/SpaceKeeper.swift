@@ -1,5 +1,6 @@
 private import Glibc
 internal import LMDB
+private import Logging
 internal import Platform
 
 /// Keeps disk space ahead of the data file, and a reserve beside it that only acknowledgements use.
@@ -29,6 +30,7 @@ final class SpaceKeeper {
     private let environment: Environment
     private let pageSize: Int
     private let reserveBytesMin: Int64
+    private let logger: Logger
     /// Disk space is reserved for the file's bytes below this one.
     private var reservedEnd: Int64 = 0
     /// Whether the last transaction may have freed pages, which the next one cannot use yet.
@@ -42,6 +44,7 @@ final class SpaceKeeper {
         self.environment = environment
         self.pageSize = pageSize
         self.reserveBytesMin = Int64(Self.reserveBytes(options))
+        self.logger = options.logger
         if let held = try? File(regular: directory + Self.reserveName, O_RDONLY) {
             reserve = min((try? held.allocatedBytes()) ?? 0, (try? held.size()) ?? 0)
         }
@@ -169,7 +172,10 @@ final class SpaceKeeper {
             reserve = bytes
             return true
         } catch {
-            return false
+            if Self.outOfSpace.contains(error.number) { return false }
+            logger.warning("The reserve for acknowledgements cannot be kept", metadata: ["holdfast.error": "\(error)"])
+            reserve = bytes
+            return true
         }
     }
 

@@ -10,6 +10,12 @@ public struct DropEstimate: Sendable, Hashable {
 
     /// Nothing leaves.
     public static let nothing = Self(entries: 0, positions: nil)
+
+    /// Creates an estimate.
+    public init(entries: UInt64, positions: ClosedRange<UInt64>?) {
+        self.entries = entries
+        self.positions = positions
+    }
 }
 
 extension StoreTransaction {

@@ -17,7 +17,8 @@ struct Deployment {
         suspectAfterMilliseconds: Int64 = 15_000,
         historyCapacity: Int = 256,
         limits: QueueLimits = .unlimited,
-        options: StoreOptions = Self.options
+        options: StoreOptions = Self.options,
+        source: (any TimeSource)? = nil
     ) async throws {
         directory = try TemporaryDirectory()
         controller = try await RegionFailoverController.create(
@@ -30,7 +31,7 @@ struct Deployment {
             ),
             limits: limits,
             options: options,
-            time: time
+            time: source ?? time
         )
     }
 
