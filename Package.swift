@@ -60,7 +60,9 @@ let package = Package(
         ),
         .target(
             name: "Holdfast",
-            dependencies: ["RegionFailover", "ReplayStore", "ReplayFormat", "Platform", log, metrics, lifecycle],
+            dependencies: [
+                "RegionFailover", "ReplayStore", "ReplayFormat", "LMDB", "Bytes", "Platform", log, metrics, lifecycle,
+            ],
             swiftSettings: strict
         ),
         .target(name: "HoldfastTesting", dependencies: ["Holdfast", "Platform"], swiftSettings: strict),
@@ -98,11 +100,17 @@ let package = Package(
             path: "Tests/CrashWorker",
             swiftSettings: strict
         ),
+        .executableTarget(
+            name: "ReceiverWorker",
+            dependencies: ["Holdfast"],
+            path: "Tests/ReceiverWorker",
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "CrashTests",
             dependencies: [
-                "CrashWorker", "HoldfastTool", "TestSupport", "HoldfastTesting", "ReplayStore", "ReplayFormat",
-                "RegionFailover",
+                "CrashWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport", "HoldfastTesting",
+                "ReplayStore", "ReplayFormat", "RegionFailover",
             ],
             exclude: ["recorder.c"],
             swiftSettings: strict

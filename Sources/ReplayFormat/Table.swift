@@ -56,10 +56,10 @@ package enum Row {
     package static let checksumSize = 8
 
     /// XXH3-64 of the table's name, a zero byte, the key's length in two bytes, the key and the row's fields.
-    private static func checksum(_ table: Table, _ key: [UInt8], _ fields: Span<UInt8>) -> UInt64 {
+    private static func checksum(_ table: String, _ key: [UInt8], _ fields: Span<UInt8>) -> UInt64 {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(32 + key.count + fields.count)
-        bytes.append(contentsOf: table.name.utf8)
+        bytes.append(contentsOf: table.utf8)
         bytes.append(0)
         bytes.append(bigEndian: UInt16(key.count))
         bytes.append(contentsOf: key)
@@ -69,6 +69,11 @@ package enum Row {
 
     /// The value to store: `fields`, then their checksum.
     package static func seal(_ fields: [UInt8], key: [UInt8], in table: Table) -> [UInt8] {
+        seal(fields, key: key, inTable: table.name)
+    }
+
+    /// The value to store in the table with that name.
+    static func seal(_ fields: [UInt8], key: [UInt8], inTable table: String) -> [UInt8] {
         var value = fields
         value.append(bigEndian: checksum(table, key, fields.span))
         return value
@@ -76,6 +81,11 @@ package enum Row {
 
     /// The fields of a stored value.
     package static func open(_ value: Span<UInt8>, key: [UInt8], in table: Table) throws(FormatError) -> [UInt8] {
+        try open(value, key: key, inTable: table.name)
+    }
+
+    /// The fields of a value of the table with that name.
+    static func open(_ value: Span<UInt8>, key: [UInt8], inTable table: String) throws(FormatError) -> [UInt8] {
         guard value.count >= checksumSize else { throw FormatError("a row of \(value.count) bytes is too short") }
         let fields = value.extracting(..<(value.count - checksumSize))
         guard checksum(table, key, fields) == value.bigEndian(at: fields.count) else {

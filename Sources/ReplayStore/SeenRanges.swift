@@ -1,13 +1,18 @@
 /// Which identities of one origin a queue has accepted: ranges, and a floor below which it has forgotten.
 ///
 /// A value, kept beside the rows of the table `seen` that it came from. ``changes`` says which rows differ.
-struct SeenRanges: Sendable {
+package struct SeenRanges: Sendable {
     /// An incarnation and a sequence, ordered as they were numbered.
-    struct Number: Sendable, Hashable, Comparable {
-        var incarnation: UInt64
-        var sequence: UInt64
+    package struct Number: Sendable, Hashable, Comparable {
+        package var incarnation: UInt64
+        package var sequence: UInt64
 
-        static func < (lhs: Self, rhs: Self) -> Bool {
+        package init(incarnation: UInt64, sequence: UInt64) {
+            self.incarnation = incarnation
+            self.sequence = sequence
+        }
+
+        package static func < (lhs: Self, rhs: Self) -> Bool {
             (lhs.incarnation, lhs.sequence) < (rhs.incarnation, rhs.sequence)
         }
     }
@@ -19,21 +24,26 @@ struct SeenRanges: Sendable {
     }
 
     /// The greatest number that may have been forgotten; nil while nothing was.
-    private(set) var floor: Number?
+    package private(set) var floor: Number?
     private var ranges: [Range] = []
     private var incarnations = 0
 
     /// The rows that changed: a range's first number to its last sequence, or to nil when the range has gone.
-    var changes: [Number: UInt64?] = [:]
+    package var changes: [Number: UInt64?] = [:]
     /// Whether the floor changed.
-    var floorChanged = false
+    package var floorChanged = false
 
-    init(floor: Number?) { self.floor = floor }
+    package init(floor: Number?) { self.floor = floor }
 
     /// Takes a stored range; they come in the order of their keys.
-    mutating func load(incarnation: UInt64, first: UInt64, last: UInt64) {
+    package mutating func load(incarnation: UInt64, first: UInt64, last: UInt64) {
         if ranges.last?.incarnation != incarnation { incarnations += 1 }
         ranges.append(Range(incarnation: incarnation, first: first, last: last))
+    }
+
+    /// Calls `body` with each range that is remembered, in order.
+    package func forEachRange(_ body: (_ incarnation: UInt64, _ first: UInt64, _ last: UInt64) -> Void) {
+        for range in ranges { body(range.incarnation, range.first, range.last) }
     }
 
     /// The index of the first range that begins after `number`.
@@ -53,7 +63,7 @@ struct SeenRanges: Sendable {
     }
 
     /// Whether the identity was accepted.
-    func contains(_ number: Number) -> Bool {
+    package func contains(_ number: Number) -> Bool {
         let index = indexAfter(number)
         guard index > 0 else { return false }
         let range = ranges[index - 1]
@@ -61,7 +71,7 @@ struct SeenRanges: Sendable {
     }
 
     /// Whether nobody can know if the identity was accepted.
-    func isForgotten(_ number: Number) -> Bool {
+    package func isForgotten(_ number: Number) -> Bool {
         guard let floor, number <= floor else { return false }
         return !contains(number)
     }
@@ -76,7 +86,7 @@ struct SeenRanges: Sendable {
     }
 
     /// Accepts the sequences from `first` to `last`, none of which was accepted before.
-    mutating func insert(incarnation: UInt64, first: UInt64, last: UInt64) {
+    package mutating func insert(incarnation: UInt64, first: UInt64, last: UInt64) {
         let index = indexAfter(Number(incarnation: incarnation, sequence: last))
         let joinsBefore =
             index > 0 && ranges[index - 1].incarnation == incarnation && ranges[index - 1].last &+ 1 == first
@@ -106,7 +116,7 @@ struct SeenRanges: Sendable {
     }
 
     /// Forgets the lowest ranges until the bounds hold; the floor rises to the end of each.
-    mutating func trim(rangesMax: Int, incarnationsMax: Int) {
+    package mutating func trim(rangesMax: Int, incarnationsMax: Int) {
         var removed = 0
         while removed < ranges.count, ranges.count - removed > rangesMax || incarnations > incarnationsMax {
             let range = ranges[removed]

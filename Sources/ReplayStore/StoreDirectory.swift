@@ -3,8 +3,8 @@ internal import LMDB
 internal import Platform
 
 /// A store's directory, held: nobody else in this process or in another one can open it until this goes.
-final class StoreDirectory: Sendable {
-    let path: String
+package final class StoreDirectory: Sendable {
+    package let path: String
     private let identity: FileIdentity
     // Both are released in `deinit`, the environment first: the lock must outlive every write.
     private let held: Lock<Held>
@@ -34,7 +34,7 @@ final class StoreDirectory: Sendable {
     /// Takes the directory, and refuses the file systems where a lock or a map cannot be trusted.
     ///
     /// `warn`: Called with what is doubtful but not refused.
-    static func hold(_ path: String, warn: (String) -> Void) throws(HoldfastError) -> StoreDirectory {
+    package static func hold(_ path: String, warn: (String) -> Void) throws(HoldfastError) -> StoreDirectory {
         switch try system({ () throws(SystemError) in try FileSystem.kind(at: path) }) {
         case .local: break
         case .overlay(let name):
@@ -81,10 +81,10 @@ final class StoreDirectory: Sendable {
     }
 
     /// Whether a store was whole in the directory once.
-    var hadStore: Bool { held.withLock { $0.lock?.hadStore ?? false } }
+    package var hadStore: Bool { held.withLock { $0.lock?.hadStore ?? false } }
 
     /// Notes that a store is whole in the directory.
-    func noteStore() throws(HoldfastError) {
+    package func noteStore() throws(HoldfastError) {
         guard let lock = held.withLock({ $0.lock }) else { return }
         try system { () throws(SystemError) in try lock.noteStore() }
     }

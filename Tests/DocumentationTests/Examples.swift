@@ -166,6 +166,130 @@ func gettingStarted7(_ directory: String) async throws {
     await controller.close()
 }
 
+func exactlyOnce1(_ directory: String) async throws {
+    let ledger = try await AppliedLedger.create(at: directory + "/ledger")
+    let sequences: ClosedRange<UInt64> = 1...3
+    let payments = sequences.map { sequence in
+        OutstandingWrite(origin: "us-east-1", incarnation: 1, sequence: sequence, key: "account:7", value: "50")
+    }
+
+    @Sendable func receive(_ writes: [OutstandingWrite]) async throws(HoldfastError) -> Int {
+        try await ledger.apply(writes) { (new, state) throws(HoldfastError) in
+            for write in new {
+                let balance = try state.value(for: write.keyText).flatMap { Int($0) } ?? 0
+                try state.set(String(balance + (Int(write.valueText) ?? 0)), for: write.keyText)
+            }
+            return new.count
+        }
+    }
+
+    let first = try await receive(Array(payments.prefix(2)))
+    print(first)  // 2
+    // The answer was lost: the same writes come again, with one that is new.
+    let again = try await receive(payments)
+    print(again)  // 1
+
+    let balance = try await ledger.read { (state) throws(HoldfastError) in try state.value(for: "account:7") }
+    print(balance ?? "none")  // 150
+    await ledger.close()
+}
+
+func exactlyOnce2(_ directory: String) async throws {
+    let controller = try await RegionFailoverController.create(
+        at: directory + "/store",
+        configuration: FailoverConfiguration(local: "us-east-1", regions: ["us-east-1", "eu-west-1"])
+    )
+    let ledger = try await AppliedLedger.create(at: directory + "/ledger")
+    let sequences: ClosedRange<UInt64> = 1...5
+    let writes = sequences.map { sequence in
+        OutstandingWrite(origin: "us-east-1", incarnation: 1, sequence: sequence, key: "visits", value: "1")
+    }
+    try await controller.append(writes, to: "eu-west-1")
+
+    var answersToLose = 1
+    for try await batch in controller.batches(for: "eu-west-1", entriesMax: 2) {
+        // Send the batch to the region here, with the epoch; this is what happens there.
+        let applied = try await ledger.apply(batch.entries.map(\.write), epoch: controller.epoch) {
+            (new, state) throws(HoldfastError) in
+            let visits = try state.value(for: "visits").flatMap { Int($0) } ?? 0
+            if !new.isEmpty { try state.set(String(visits + new.count), for: "visits") }
+            return new.count
+        }
+        print(batch.first, batch.attempt, applied)
+        answersToLose -= 1
+        if answersToLose == 0 { continue }  // No answer, no acknowledgement: the batch comes again.
+        try await batch.acknowledge()
+    }
+    let visits = try await ledger.read { (state) throws(HoldfastError) in try state.value(for: "visits") }
+    print(visits ?? "none")  // 5
+    await controller.close()
+    await ledger.close()
+}
+
+func exactlyOnce3(_ directory: String) async throws {
+    var table: [AppliedRow.Key: UInt64] = [:]
+    var balances: [String: Int] = [:]
+
+    func receive(_ writes: [OutstandingWrite], _ applied: inout AppliedSet) throws(HoldfastError) -> Int {
+        var next = applied
+        let new = try next.insert(writes.map(\.identity))
+        let changes = next.takeChanges()
+        // BEGIN
+        for index in new { balances[writes[index].keyText, default: 0] += Int(writes[index].valueText) ?? 0 }
+        for key in changes.removed { table[key] = nil }  // DELETE
+        for row in changes.stored { table[row.key] = row.last }  // INSERT or UPDATE
+        // COMMIT. Had it failed, `applied` would be as before.
+        applied = next
+        return new.count
+    }
+
+    let sequences: ClosedRange<UInt64> = 1...4
+    let payments = sequences.map { sequence in
+        OutstandingWrite(origin: "us-east-1", incarnation: 1, sequence: sequence, key: "account:7", value: "50")
+    }
+    var applied = AppliedSet()
+    let first = try receive(payments, &applied)
+    print(first, table.count)  // 4 1
+
+    // The receiver starts again, with the rows that it finds.
+    let rows = table.map { key, last in
+        AppliedRow(kind: key.kind, origin: key.origin, incarnation: key.incarnation, first: key.first, last: last)
+    }
+    var reloaded = try AppliedSet(rows)
+    let again = try receive(payments, &reloaded)
+    print(again, balances["account:7"] ?? 0)  // 0 200
+}
+
+func exactlyOnce4(_ directory: String) async throws {
+    let ledger = try await AppliedLedger.create(at: directory + "/ledger")
+    let write = OutstandingWrite(origin: "us-east-1", incarnation: 1, sequence: 1, key: "report", value: "July")
+
+    let new = try await ledger.filter([write])
+    print(new.count)  // 1
+    // The effect, here. After a crash at this point the write is new again.
+    try await ledger.record(new)
+
+    let again = try await ledger.filter([write])
+    print(again.count)  // 0
+    await ledger.close()
+}
+
+func exactlyOnce5(_ directory: String) async throws {
+    let fencing = try await FencingGuard.create(at: directory + "/guard")
+    try await fencing.admit(1)
+    try await fencing.admit(2)
+    do throws(HoldfastError) {
+        try await fencing.admit(1)
+    } catch {
+        print(error.code, error.count ?? 0)  // staleEpoch 2
+    }
+    await fencing.close()
+
+    let reopened = try await FencingGuard.open(at: directory + "/guard")
+    print(reopened.highest)  // 2
+    await reopened.close()
+}
+
 /// Every example, with the file that it stands in.
 let examples: [Example] = [
     Example(name: "readme1", file: "README.md", run: readme1),
@@ -176,4 +300,9 @@ let examples: [Example] = [
     Example(name: "gettingStarted5", file: "Sources/Holdfast/Holdfast.docc/GettingStarted.md", run: gettingStarted5),
     Example(name: "gettingStarted6", file: "Sources/Holdfast/Holdfast.docc/GettingStarted.md", run: gettingStarted6),
     Example(name: "gettingStarted7", file: "Sources/Holdfast/Holdfast.docc/GettingStarted.md", run: gettingStarted7),
+    Example(name: "exactlyOnce1", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce1),
+    Example(name: "exactlyOnce2", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce2),
+    Example(name: "exactlyOnce3", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce3),
+    Example(name: "exactlyOnce4", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce4),
+    Example(name: "exactlyOnce5", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce5),
 ]

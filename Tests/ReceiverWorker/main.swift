@@ -1,0 +1,59 @@
+import Glibc
+import Holdfast
+
+/// `ReceiverWorker LEDGER`: a receiver that keeps a log of what it has applied in its ledger.
+///
+/// It reads writes from standard input, a line `ORIGIN INCARNATION SEQUENCE` each, and applies them as a batch at a line
+/// `.`. After each batch it prints `A`, with how many of the batch were new.
+guard CommandLine.arguments.count == 2 else {
+    print("usage: ReceiverWorker LEDGER")
+    exit(64)
+}
+let ledger = try await openOrCreate(CommandLine.arguments[1])
+print("R")
+fflush(nil)
+var batch: [OutstandingWrite] = []
+while let line = readLine() {
+    guard line == "." else {
+        batch.append(try parse(line))
+        continue
+    }
+    let applied = try await ledger.apply(batch, epoch: 1) { (new, state) throws(HoldfastError) in
+        var count = try state.value(for: "count").flatMap { UInt64($0) } ?? 0
+        for write in new {
+            count += 1
+            let text = String(count)
+            let key = "log/" + String(repeating: "0", count: 20 - text.count) + text
+            try state.set("\(write.origin) \(write.incarnation) \(write.sequence)", for: key)
+        }
+        if !new.isEmpty { try state.set(String(count), for: "count") }
+        return new.count
+    }
+    batch = []
+    print("A \(applied)")
+    fflush(nil)
+}
+await ledger.close()
+
+func openOrCreate(_ path: String) async throws(HoldfastError) -> AppliedLedger {
+    do throws(HoldfastError) {
+        return try await AppliedLedger.open(at: path)
+    } catch {
+        guard error.code == .notFound else { throw error }
+        return try await AppliedLedger.create(at: path)
+    }
+}
+
+func parse(_ line: String) throws -> OutstandingWrite {
+    let words = line.split(separator: " ")
+    guard words.count == 3, let incarnation = UInt64(words[1]), let sequence = UInt64(words[2]) else {
+        throw HoldfastError(code: .invalidConfiguration, message: "'\(line)' is no write.")
+    }
+    return OutstandingWrite(
+        origin: try RegionID(String(words[0])),
+        incarnation: incarnation,
+        sequence: sequence,
+        key: "key",
+        value: "value"
+    )
+}
