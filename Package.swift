@@ -90,7 +90,10 @@ let package = Package(
         ),
         .testTarget(
             name: "HoldfastTests",
-            dependencies: ["Holdfast", "HoldfastTesting", "Platform", "ReplayStore", "ReplayFormat"],
+            dependencies: [
+                "Holdfast", "HoldfastTesting", "Platform", "ReplayStore", "ReplayFormat", metrics,
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
+            ],
             swiftSettings: strict
         ),
         .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),

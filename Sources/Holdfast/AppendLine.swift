@@ -105,6 +105,12 @@ final class AppendLine: Sendable {
             let second = await group.next() ?? nil
             return second ?? .failure(full)
         }
+        if case .failure = result, Task.isCancelled {
+            throw HoldfastError(
+                code: .cancelled,
+                message: "The task was cancelled while it waited for room. Nothing of the call was queued."
+            )
+        }
         return try result.get()
     }
 }

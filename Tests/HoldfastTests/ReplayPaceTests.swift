@@ -6,7 +6,7 @@ import Testing
 
 /// A receiver that serves so many entries a second, in the order in which they come, whether or not anybody still waits
 /// for the answer: what made the senders of scylla#7886 repeat themselves for ever.
-private struct Receiver {
+private struct SimulatedReceiver {
     /// Entries a second, from a second on; the first is from 0.
     var capacities: [(from: Int, entriesPerSecond: Double)]
     /// Whether it refuses at once what it cannot serve in this moment, in place of serving it late.
@@ -34,7 +34,7 @@ private struct Receiver {
 }
 
 /// What a sender and a receiver did, in simulated time.
-private struct Outcome {
+private struct SimulatedRun {
     /// Entries that were acknowledged in each second.
     var delivered: [Int]
     /// The batch and the rate before and after each failure.
@@ -49,16 +49,16 @@ private struct Outcome {
 /// Lets a pace send to a receiver; `adapts` is false for a sender that never changes its batch.
 private func simulate(
     _ settings: ReplaySettings,
-    _ receiver: Receiver,
+    _ receiver: SimulatedReceiver,
     seconds: Int,
     seed: UInt64,
     adapts: Bool = true,
     change: (second: Int, settings: ReplaySettings)? = nil
-) -> Outcome {
+) -> SimulatedRun {
     var random = SplitMix64(seed: seed)
     var receiver = receiver
     var pace = ReplayPace(settings)
-    var outcome = Outcome(delivered: Array(repeating: 0, count: seconds))
+    var outcome = SimulatedRun(delivered: Array(repeating: 0, count: seconds))
     var now = 0.0
     let end = Double(seconds) * 1000
     while now < end {
@@ -98,7 +98,7 @@ private func simulate(
         for seed in 1...5 as ClosedRange<UInt64> {
             for batch in [256, 4096] as [UInt32] {
                 let settings = ReplaySettings(batchEntriesMax: batch, timeoutMilliseconds: timeout)
-                let outcome = simulate(settings, Receiver([(0, capacity)]), seconds: 120, seed: seed)
+                let outcome = simulate(settings, SimulatedReceiver([(0, capacity)]), seconds: 120, seed: seed)
                 let comment: Comment = "batch \(batch), seed \(seed): \(outcome.delivered)"
                 #expect(outcome.goodput(0..<30, of: capacity) >= 0.8, comment)
                 for start in stride(from: 20, to: 120, by: 20) {
@@ -111,14 +111,14 @@ private func simulate(
     @Test("of a sender that does not adapt lives in lock with a slow region, in the same simulation")
     func livelock() {
         let settings = ReplaySettings(batchEntriesMax: 256, timeoutMilliseconds: 1000)
-        let outcome = simulate(settings, Receiver([(0, 100)]), seconds: 120, seed: 1, adapts: false)
+        let outcome = simulate(settings, SimulatedReceiver([(0, 100)]), seconds: 120, seed: 1, adapts: false)
         #expect(outcome.goodput(0..<120, of: 100) == 0)
     }
 
     @Test("follows a region that becomes ten times slower, and faster again", arguments: 1...5 as ClosedRange<UInt64>)
     func brownout(seed: UInt64) {
         let settings = ReplaySettings(batchEntriesMax: 1024, timeoutMilliseconds: 1000)
-        let receiver = Receiver([(0, 1000), (30, 100), (90, 1000)])
+        let receiver = SimulatedReceiver([(0, 1000), (30, 100), (90, 1000)])
         let outcome = simulate(settings, receiver, seconds: 150, seed: seed)
         let comment: Comment = "\(outcome.delivered)"
         #expect(outcome.goodput(60..<90, of: 100) >= 0.8, comment)
@@ -128,7 +128,7 @@ private func simulate(
     @Test("stays near the rate of a region that refuses what is beyond it", arguments: 1...5 as ClosedRange<UInt64>)
     func shedding(seed: UInt64) {
         let settings = ReplaySettings(batchEntriesMax: 256, timeoutMilliseconds: 1000)
-        let outcome = simulate(settings, Receiver([(0, 1000)], sheds: true), seconds: 120, seed: seed)
+        let outcome = simulate(settings, SimulatedReceiver([(0, 1000)], sheds: true), seconds: 120, seed: seed)
         #expect(outcome.goodput(0..<30, of: 1000) >= 0.8, "\(outcome.delivered)")
         #expect(outcome.goodput(30..<120, of: 1000) >= 0.8, "\(outcome.delivered)")
     }
@@ -136,7 +136,7 @@ private func simulate(
     @Test("halves with every failure: the batch and the rate", arguments: [20, 100, 5000])
     func halving(capacity: Double) {
         let settings = ReplaySettings(batchEntriesMax: 4096, timeoutMilliseconds: 100)
-        let receiver = Receiver([(0, 100_000), (5, capacity), (10, 100_000), (15, 0.001)])
+        let receiver = SimulatedReceiver([(0, 100_000), (5, capacity), (10, 100_000), (15, 0.001)])
         let failures = simulate(settings, receiver, seconds: 60, seed: 3).failures
         #expect(failures.count >= 10)
         for (before, after) in failures {
@@ -148,7 +148,7 @@ private func simulate(
     @Test("takes a new rate up within a second, slower or faster") func newRate() {
         let slow = ReplaySettings(batchEntriesMax: 256, entriesPerSecondMax: 50)
         let fast = ReplaySettings(batchEntriesMax: 256, entriesPerSecondMax: 5000)
-        let receiver = Receiver([(0, 1_000_000)])
+        let receiver = SimulatedReceiver([(0, 1_000_000)])
         let slower = simulate(fast, receiver, seconds: 20, seed: 1, change: (10, slow)).delivered
         #expect(slower[2..<10].allSatisfy { (4500...5500).contains($0) }, "\(slower)")
         #expect(slower[11...].allSatisfy { (0...100).contains($0) } && slower[11...].reduce(0, +) >= 400, "\(slower)")
