@@ -125,7 +125,9 @@ let package = Package(
         ),
         .testTarget(
             name: "CommandTests",
-            dependencies: ["HoldfastTool", "TestSupport", "HoldfastTesting"],
+            dependencies: [
+                "HoldfastTool", "TestSupport", "HoldfastTesting", "Holdfast", "ReplayStore", "ReplayFormat", "Bytes",
+            ],
             exclude: ["Golden", "read_store.py"],
             swiftSettings: strict
         ),

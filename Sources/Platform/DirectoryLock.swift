@@ -60,10 +60,12 @@ package final class DirectoryLock: Sendable {
         if !hadStore { try file.write(Array(Self.storeLine.utf8)) }
     }
 
-    /// Tries to lock `directory` against a writer, beside others that do the same, without writing to it.
+    /// Tries to lock `directory` against a writer, beside others that do the same.
+    ///
+    /// The file is made when no writer has made it yet; what is in it is left alone.
     package static func attemptShared(_ directory: String) throws(SystemError) -> Attempt {
         let file = try ForkTable.enter { () throws(SystemError) in
-            try File(regular: directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
+            try File(regular: directory + "/LOCK", O_RDONLY | O_CREAT | O_NOFOLLOW)
         }
         guard try set(CInt(F_RDLCK), on: file) else {
             ForkTable.leave(file.descriptor)

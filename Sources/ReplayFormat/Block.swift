@@ -233,6 +233,12 @@ package struct Canonical: Sendable {
         ends.append(bytes.count)
     }
 
+    /// The hash of the `index`-th entry alone.
+    package func hash(of index: Int) -> UInt64 {
+        let start = (index == 0 ? 0 : ends[index - 1]) + Chain.gap
+        return XXH3.hash64(bytes.span.extracting(start..<ends[index]))
+    }
+
     /// The digest after the `index`-th entry, where `digest` is the one before it.
     package mutating func advance(_ digest: Hash128, over index: Int) -> Hash128 {
         let start = index == 0 ? 0 : ends[index - 1]

@@ -62,7 +62,7 @@ package enum StoreCheck {
     }
 
     /// Checks what `reader` has open.
-    static func run(_ reader: StoreReader, _ level: Level) throws(HoldfastError) -> Report {
+    package static func run(_ reader: StoreReader, _ level: Level) throws(HoldfastError) -> Report {
         do throws(HoldfastError) {
             return try reader.look { (view) throws(HoldfastError) in
                 var checker = Checker(level: level, codec: reader.codec)

@@ -18,6 +18,10 @@ import Testing
         // One line, not two whole stores, says what went wrong.
         let different = zip(read.lines, dump.lines).first { $0 != $1 }
         #expect(different?.0 == different?.1)
+        let digest = try Tool.run([Self.python, script, "--digest", store.path], program: "/usr/bin/env")
+        #expect(digest.status == 0, "\(digest.talk)")
+        let printed = try #require(try object(try store.run("digest", "--format", "json").output)?["digest"] as? String)
+        #expect(digest.lines == [printed])
     }
 
     @Test("reads every entry that the tool reads", arguments: 0..<6 as Range<UInt64>) func agrees(seed: UInt64) throws {

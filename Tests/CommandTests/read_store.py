@@ -3,6 +3,7 @@
 
     python3 read_store.py STORE                 prints the entries
     python3 read_store.py --check-only STORE    verifies the store and prints nothing
+    python3 read_store.py --digest STORE        verifies the store and prints what `holdfast digest` prints of it
 
 An independent reader of version 1, written from the article "On-disk format" (Format.md) alone. It prints what `holdfast
 dump STORE --entries-only` prints, byte for byte, and verifies all that the article tells a reader to verify. At the first
@@ -326,6 +327,42 @@ def read_store(store):
         yield from read_queue(store, name, region, uuid)
 
 
+def digest_with(digest, kind, key, fields):
+    """The digest of a store or a region, one item on."""
+    return xxhash.xxh3_128_digest(digest + struct.pack(">BH", kind, len(key)) + key + fields)
+
+
+def store_digest(store):
+    """The digest that `holdfast digest` prints, of a store that was verified."""
+    def bodies(table): return [(key, value[:-8]) for key, value in store.pairs(table)]
+
+    regions = bodies("regions")
+    numbers = {(key, row[2:6]) for key, row in regions}
+    lost = {}
+    for key, row in bodies("lost"):
+        name, queue = key[:-21], key[-20:-16]
+        lost.setdefault((name, queue), []).append(row[:1] + key[-16:] + row[1:25])
+    digest = bytes(16)
+    for kind, table in (1, "controller"), (2, "history"):
+        for key, body in bodies(table):
+            digest = digest_with(digest, kind, key, body)
+    tables = {key.decode() for key, _ in store.transaction.cursor()}
+    for name, row in regions:
+        queue = struct.unpack(">I", row[2:6])[0]
+        oldest = row[46:54] if row[22:30] != bytes(8) else bytes(8)
+        part = digest_with(bytes(16), 3, name, row[:2] + bytes(4) + row[6:38] + bytes(8) + oldest + row[54:])
+        for kind, table in (4, f"seen/{queue}"), (5, f"dead/{queue}"):
+            for key, body in bodies(table) if table in tables else []:
+                part = digest_with(part, kind, key, body)
+        for fields in lost.get((name, row[2:6]), []):
+            part = digest_with(part, 6, name, fields)
+        digest = digest_with(digest, 3, name, part)
+    for name, queue in sorted(lost.keys() - numbers):
+        for fields in lost[name, queue]:
+            digest = digest_with(digest, 6, name, fields)
+    return digest.hex()
+
+
 ESCAPES = {code: f"\\u{code:04x}" for code in [*range(0x20), *range(0x7F, 0xA0)]}
 ESCAPES.update({ord('"'): '\\"', ord("\\"): "\\\\", ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"})
 
@@ -348,14 +385,17 @@ def main():
     parser = argparse.ArgumentParser(description="Prints every queued entry of a Holdfast store as JSON lines.")
     parser.add_argument("store", metavar="STORE", help="the store's directory")
     parser.add_argument("--check-only", action="store_true", help="verify the store and print nothing")
+    parser.add_argument("--digest", action="store_true", help="verify the store and print its digest alone")
     options = parser.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `read_store.py STORE | head` ends quietly
     try:
         with lmdb.open(options.store, readonly=True, lock=False, max_dbs=2048, map_size=1 << 42) as environment, \
                 environment.begin() as transaction:
             for entry in read_store(Store(environment, transaction)):
-                if not options.check_only:
+                if not options.check_only and not options.digest:
                     sys.stdout.buffer.write(json_line(*entry).encode())
+            if options.digest:
+                print(store_digest(Store(environment, transaction)))
     except (Damage, lmdb.Error, OSError) as error:
         sys.exit(f"read_store.py: {options.store}: {error}")
 

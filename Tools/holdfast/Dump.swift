@@ -2,7 +2,6 @@ import ArgumentParser
 import Bytes
 import FoundationEssentials
 import Holdfast
-import Platform
 import ReplayFormat
 import ReplayStore
 
@@ -36,10 +35,10 @@ struct Dump: ParsableCommand {
     }
 
     func run() throws {
-        var lock: DirectoryLock?
-        if consistent { lock = try sharedLock() }
-        defer { withExtendedLifetime(lock) {} }
-        let reader = try argument.reader()
+        let closed =
+            consistent ? try ClosedStore(argument.store, otherwise: ", or dump without --consistent.") : nil
+        defer { withExtendedLifetime(closed) {} }
+        let reader = try closed?.reader ?? argument.reader()
         let header = try reader.dumpHeader()
         var printer = DumpPrinter(entriesOnly: entriesOnly)
         try printer.structure(header.json)
@@ -94,18 +93,6 @@ struct Dump: ParsableCommand {
             "Region \(name): positions \(max(first, head)) to \(last) are missing. The dump ends here.",
             next: "holdfast check \(shellQuoted(argument.store)) --level full"
         )
-    }
-
-    private func sharedLock() throws -> DirectoryLock {
-        switch try DirectoryLock.attemptShared(argument.store) {
-        case .held(let lock): return lock
-        case .busy(let lastWriter):
-            throw HoldfastError(
-                code: .inUse,
-                message: "A process has the store open (its LOCK was last written by \(lastWriter)). Stop it, or dump "
-                    + "without --consistent."
-            ).at(argument.store)
-        }
     }
 
     private static func range(_ region: RegionID, _ first: UInt64, _ last: UInt64) -> JSON {

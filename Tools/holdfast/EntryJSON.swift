@@ -25,10 +25,10 @@ extension QueueEntry {
         if let key = String(validating: write.key, as: UTF8.self) {
             members.append(("key", .string(key)))
         } else {
-            members += Self.members("key", write.key, form)
+            members += form.members("key", write.key)
         }
-        members += Self.members("value", write.value, form)
-        if !write.clock.isEmpty { members += Self.members("clock", write.clock, form) }
+        members += form.members("value", write.value)
+        if !write.clock.isEmpty { members += form.members("clock", write.clock) }
         if let timestamp = write.timestamp { members.append(("timestampMs", .integer(timestamp.milliseconds))) }
         members.append(("enqueuedAtMs", .integer(enqueuedAt.milliseconds)))
         return .object(members)
@@ -40,9 +40,9 @@ extension QueueEntry {
         var cells = [
             region.rawValue, "\(position)", write.origin.rawValue, "\(write.incarnation)", "\(write.sequence)",
             write.kind.name, timeText(enqueuedAt),
-            String(validating: write.key, as: UTF8.self) ?? Self.text(write.key, keyForm),
+            String(validating: write.key, as: UTF8.self) ?? keyForm.text(write.key),
         ]
-        if form != .none { cells.append(Self.text(write.value, form)) }
+        if form != .none { cells.append(form.text(write.value)) }
         return cells
     }
 
@@ -54,9 +54,12 @@ extension QueueEntry {
         ]
         return form == .none ? columns : columns + [.text("value")]
     }
+}
 
-    private static func members(_ name: String, _ bytes: [UInt8], _ form: ValueForm) -> [(String, JSON)] {
-        switch form {
+extension ValueForm {
+    /// The members of an object that say `bytes` under `name`.
+    func members(_ name: String, _ bytes: [UInt8]) -> [(String, JSON)] {
+        switch self {
         case .none: []
         case .lengthAndHash:
             [("\(name)Bytes", .unsigned(UInt64(bytes.count))), ("\(name)Hash", .string(hashText(bytes)))]
@@ -71,8 +74,9 @@ extension QueueEntry {
         }
     }
 
-    private static func text(_ bytes: [UInt8], _ form: ValueForm) -> String {
-        switch form {
+    /// What a table's cell says of `bytes`.
+    func text(_ bytes: [UInt8]) -> String {
+        switch self {
         case .none: ""
         case .lengthAndHash: "\(bytes.count) B \(hashText(bytes))"
         case .hex: hexText(bytes)

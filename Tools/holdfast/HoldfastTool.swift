@@ -22,7 +22,8 @@ import Platform
             CommandGroup(
                 name: "Look",
                 subcommands: [
-                    Info.self, Queues.self, Records.self, Get.self, Dump.self, History.self, Snapshot.self,
+                    Info.self, Queues.self, Records.self, Get.self, Lost.self, Dump.self, History.self, Snapshot.self,
+                    Digest.self, Diff.self,
                 ]
             ),
             CommandGroup(name: "Deliver", subcommands: [Ack.self, Drain.self]),
