@@ -24,6 +24,8 @@ package struct Superblock: Sendable, Hashable {
     package var nextQueue: UInt32 = 1
     /// Whether a load of this store has not ended yet.
     package var isIncomplete = false
+    /// When this copy of a store was made, if it is a backup; nil for a store.
+    package var backedUp: Timestamp?
 
     package static let currentVersion: UInt32 = 1
     package static let knownIncompatibleFeatures: UInt64 = 0
@@ -36,9 +38,9 @@ package struct Superblock: Sendable, Hashable {
 
     /// The names of the rows.
     ///
-    /// ``Name/incomplete`` is there only while a load runs.
+    /// ``Name/incomplete`` is there only while a load runs, ``Name/backup`` only in a backup.
     package enum Name: String, CaseIterable, Sendable {
-        case format, store, mode, queues, incomplete
+        case format, store, mode, queues, incomplete, backup
     }
 
     /// The fields of each row, without checksums, by name.
@@ -57,6 +59,11 @@ package struct Superblock: Sendable, Hashable {
         queues.append(bigEndian: nextQueue)
         var rows: [(Name, [UInt8])] = [(.format, format), (.store, identity), (.mode, modeRow), (.queues, queues)]
         if isIncomplete { rows.append((.incomplete, [1])) }
+        if let backedUp {
+            var backup: [UInt8] = []
+            backup.append(bigEndian: backedUp.milliseconds)
+            rows.append((.backup, backup))
+        }
         return rows
     }
 
@@ -85,6 +92,11 @@ package struct Superblock: Sendable, Hashable {
         nextQueue = try queueReader.number(UInt32.self, "next queue")
         try queueReader.end("the row 'queues'")
         isIncomplete = try fields(.incomplete) != nil
+        if let backup = try fields(.backup) {
+            var backupReader = ByteReader(backup.span)
+            backedUp = Timestamp(milliseconds: try backupReader.signed("backed up"))
+            try backupReader.end("the row 'backup'")
+        }
     }
 
     /// Reads the row that tells whether the rest can be read: version and features.

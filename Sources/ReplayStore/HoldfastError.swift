@@ -14,7 +14,8 @@ public struct HoldfastError: Error, Sendable, Hashable {
             case unknownRegion, noSecondaryAvailable, illegalTransition, replayPending, needsResync, staleEpoch
             case invalidConfiguration, full, tooLarge, identityBelowFloor, identityConflict, positionOutOfRange
             case replayerActive, staleToken, cancelled, closed, poisoned, alreadyOpen, inUse, forkedChild
-            case notFound, alreadyExists, notPermitted, networkFileSystem, formatTooNew, incomplete, replicatedStore
+            case notFound, alreadyExists, notPermitted, networkFileSystem, formatTooNew, incomplete, backup
+            case replicatedStore
             case damaged, ioFailed
         }
         private let wrapped: Wrapped
@@ -128,6 +129,10 @@ public struct HoldfastError: Error, Sendable, Hashable {
         ///
         /// Load again into a new directory.
         public static var incomplete: Self { Self(.incomplete) }
+        /// The directory holds a backup, which is never changed.
+        ///
+        /// Nothing was touched; restore it to a new store, with `holdfast restore`.
+        public static var backup: Self { Self(.backup) }
         /// Only its replicated log may change this store.
         ///
         /// Nothing changed.

@@ -49,6 +49,7 @@ extension ReplayStore {
                         + "one can read it, but not write to it. Use a newer holdfast."
                 )
             }
+            guard core.superblock.backedUp == nil else { throw .isBackup }
             guard core.superblock.mode == .local else {
                 throw HoldfastError(
                     code: .replicatedStore,

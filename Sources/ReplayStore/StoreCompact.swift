@@ -1,8 +1,5 @@
-private import Bytes
 private import Glibc
 internal import Platform
-internal import ReplayFormat
-private import Zstd
 
 /// Writes a store anew, without the pages that are free inside its file.
 package enum StoreCompact {
@@ -14,6 +11,14 @@ package enum StoreCompact {
         package var bytesAfter: Int64
         /// Entries that are queued.
         package var entries: UInt64
+        /// Blocks before.
+        package var blocksBefore: Int
+        /// And after.
+        package var blocksAfter: Int
+        /// Bytes of the blocks before, with 8 for the key of each.
+        package var storedBefore: UInt64
+        /// And after.
+        package var storedAfter: UInt64
     }
 
     /// Copies the store at `source` to a new one at `destination`.
@@ -26,13 +31,14 @@ package enum StoreCompact {
     package static func copy(
         from source: String,
         to destination: String,
+        _ rewriting: Rewriting = Rewriting(),
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> Report {
         let reader = try StoreReader.open(source)
         let isNew = !FileSystem.exists(destination)
         try makeDestination(destination)
         do throws(HoldfastError) {
-            return try write(reader, destination, DataFile.name, progress)
+            return try write(reader, destination, DataFile.name, rewriting, progress)
         } catch {
             let failure = explained(error, destination)
             // What is left of a copy is no store, and would be in the way of the next try.
@@ -90,6 +96,7 @@ package enum StoreCompact {
     /// - Throws: ``HoldfastError``, with `inUse` while a process has the store open.
     package static func inPlace(
         _ path: String,
+        _ rewriting: Rewriting = Rewriting(),
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> Report {
         do throws(HoldfastError) {
@@ -101,7 +108,8 @@ package enum StoreCompact {
         try held.removeLeftovers()
         let report: Report
         do throws(HoldfastError) {
-            report = try write(try StoreReader.open(path, beside: false), path, DataFile.compactName, progress)
+            let reader = try StoreReader.open(path, beside: false)
+            report = try write(reader, path, DataFile.compactName, rewriting, progress)
         } catch {
             let failure = explained(error, path)
             try? held.removeLeftovers()
@@ -119,19 +127,30 @@ package enum StoreCompact {
         _ reader: StoreReader,
         _ destination: String,
         _ file: String,
+        _ rewriting: Rewriting,
         _ progress: (Int64, Int64) -> Void
     ) throws(HoldfastError) -> Report {
         let before = try reader.fileSize()
         let builder = try StoreBuilder(destination, file: file)
-        let entries = try reader.look { (view) throws(HoldfastError) in
-            let entries = try copy(view, to: builder, progress)
-            try builder.finish(view.superblock)
-            return entries
+        let codec = reader.codec
+        let rewrite = try reader.look { (view) throws(HoldfastError) in
+            var rewrite = StoreRewrite(rewriting, codec: codec)
+            try rewrite.copy(view, to: builder, progress)
+            try builder.finish(rewrite.superblock(of: view))
+            return rewrite
         }
         try prove(destination, file)
         try builder.complete()
         let after = try system { () throws(SystemError) in try File(destination + "/" + file, O_RDONLY).size() }
-        return Report(bytesBefore: before, bytesAfter: after, entries: entries)
+        return Report(
+            bytesBefore: before,
+            bytesAfter: after,
+            entries: rewrite.counts.entries,
+            blocksBefore: rewrite.counts.blocksBefore,
+            blocksAfter: rewrite.counts.blocksAfter,
+            storedBefore: rewrite.counts.storedBefore,
+            storedAfter: rewrite.counts.storedAfter
+        )
     }
 
     /// Checks a data file that was written anew, and is not complete yet.
@@ -144,61 +163,6 @@ package enum StoreCompact {
                 message: "What was written does not pass its check, so it takes nobody's place: \(finding.message) Run "
                     + "'holdfast check --level full' on the source."
             ).at(path)
-        }
-    }
-
-    /// Copies every pair, and proves it on the way.
-    private static func copy(
-        _ view: borrowing StoreView,
-        to builder: StoreBuilder,
-        _ progress: (Int64, Int64) -> Void
-    ) throws(HoldfastError) -> UInt64 {
-        var total: Int64 = 0
-        for table in view.tables { total += Int64(try view.count(table)) }
-        var done: Int64 = 0
-        let rows = try view.regionRows()
-        let known = Set(rows.map(\.1.number))
-        let store = view.superblock.store
-        for table in view.tables {
-            switch table {
-            case .superblock: continue
-            case .queue(let number), .seen(let number), .dead(let number):
-                // What a removed region left behind is an empty table.
-                guard known.contains(number) else { continue }
-                try builder.make(table)
-            default: break
-            }
-            try view.scan(table) { (key, value) throws(HoldfastError) in
-                try prove(key, value, table, store)
-                try builder.putRaw(value.array, key: key, in: table)
-                done += 1
-                if done % 256 == 0 { progress(done, total) }
-                return true
-            }
-        }
-        progress(total, total)
-        return rows.reduce(0) { $0 &+ $1.1.entries }
-    }
-
-    private static func prove(
-        _ key: [UInt8],
-        _ value: Span<UInt8>,
-        _ table: Table,
-        _ store: StoreID
-    ) throws(HoldfastError) {
-        do throws(FormatError) {
-            if case .queue(let number) = table {
-                let position = try Key.number(from: key.span)
-                _ = try VerifiedBlock(value, store: store, queue: number, firstPosition: position)
-            } else {
-                _ = try Row.open(value, key: key, in: table)
-            }
-        } catch {
-            throw HoldfastError(
-                code: .damaged,
-                message: "A pair of '\(table.name)' is damaged, so the store is not copied: \(error.description). Run "
-                    + "'holdfast check --level full'."
-            )
         }
     }
 }

@@ -262,6 +262,7 @@ package final class StoreLoader {
             try Superblock { (name) throws(FormatError) in rows[name] }
         }
         superblock.store = store
+        superblock.backedUp = nil
         try builder.finish(superblock)
         try StoreCompact.prove(path, "data.mdb")
         try builder.complete()

@@ -30,6 +30,7 @@ ROWS = (
     ("superblock", rb"store", "hash i64"),
     ("superblock", rb"mode", "0-1 rest"),
     ("superblock", rb"queues", "u32"),
+    ("superblock", rb"backup", "i64"),
     ("superblock", rb".*", "rest"),  # A row that is not listed is passed over
     ("regions", NAME, "1-1 0-127 u32 u64 u64 u64 u64 u64 i64 hash u64 u64 u64 u64 u64 u64 u64 u64 u32 i64 u64 u64 u64 "
      "0-100 0-1 reason"),

@@ -33,32 +33,24 @@ struct Compact: ParsableCommand {
 
     func run() throws {
         if inPlace, !yes { return try printPlan() }
-        var progress = Progress("rows")
-        let note = { (done: Int64, total: Int64) in progress.note(UInt64(clamping: done), done: done, of: total) }
-        let report: StoreCompact.Report
-        do {
-            if let to {
-                // Told first, so that a missing source makes no directory.
-                _ = try argument.reader()
-                try checkNewDirectory(to)
-                report = try StoreCompact.copy(from: argument.store, to: to, progress: note)
-            } else {
-                report = try StoreCompact.inPlace(argument.store, progress: note)
-            }
-        } catch {
-            progress.end()
-            throw error
+        if let to {
+            // Told first, so that a missing source makes no directory.
+            _ = try argument.reader()
+            try checkNewDirectory(to)
         }
-        progress.end()
-        let (before, after) = (UInt64(max(0, report.bytesBefore)), UInt64(max(0, report.bytesAfter)))
+        let report = try showingProgress { (note) throws(HoldfastError) in
+            if let to { return try StoreCompact.copy(from: argument.store, to: to, progress: note) }
+            return try StoreCompact.inPlace(argument.store, progress: note)
+        }
         try printObject(
             format.forObject,
             .object([
-                ("store", .string(to ?? argument.store)), ("bytesBefore", .unsigned(before)),
-                ("bytesAfter", .unsigned(after)), ("entries", .unsigned(report.entries)),
+                ("store", .string(to ?? argument.store)), ("bytesBefore", .unsigned(report.before)),
+                ("bytesAfter", .unsigned(report.after)), ("entries", .unsigned(report.entries)),
             ]),
             [
-                ("store", to ?? argument.store), ("file size", "\(bytesText(before)) -> \(bytesText(after))"),
+                ("store", to ?? argument.store),
+                ("file size", "\(bytesText(report.before)) -> \(bytesText(report.after))"),
                 ("entries", "\(report.entries)"),
             ]
         )

@@ -95,7 +95,7 @@ extension HoldfastError {
         case .notPermitted: .notPermitted
         case .formatTooNew: .formatTooNew
         // The store is whole and says no: noSecondaryAvailable, illegalTransition, replayPending, needsResync,
-        // staleEpoch, full, identityBelowFloor, positionOutOfRange, networkFileSystem, replicatedStore and codes yet to come.
+        // staleEpoch, full, identityBelowFloor, positionOutOfRange, networkFileSystem, backup, replicatedStore and codes yet to come.
         default: .other
         }
     }
@@ -112,6 +112,7 @@ extension HoldfastError {
         case .needsResync: "holdfast region clear-resync \(path) \(region)"
         case .full, .replayPending, .positionOutOfRange: "holdfast queues \(path)"
         case .inUse: "holdfast doctor \(path)"
+        case .backup: "holdfast restore \(path) --to NEW-STORE"
         default: nil
         }
     }

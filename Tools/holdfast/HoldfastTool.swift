@@ -30,7 +30,9 @@ import Platform
             CommandGroup(name: "Fail over", subcommands: [Region.self]),
             CommandGroup(
                 name: "Care",
-                subcommands: [Check.self, Compact.self, Doctor.self, Simulate.self, Version.self]
+                subcommands: [
+                    Check.self, Compact.self, Backup.self, Restore.self, Doctor.self, Simulate.self, Version.self,
+                ]
             ),
         ]
     )
