@@ -84,12 +84,7 @@ package struct StoreView: ~Copyable {
             try Superblock.format(decoding: row)
         }
         guard version <= Superblock.currentVersion, incompatible & ~Superblock.knownIncompatibleFeatures == 0 else {
-            throw HoldfastError(
-                code: .formatTooNew,
-                message: "The store has format \(version) with features \(incompatible); this program reads up to "
-                    + "format \(Superblock.currentVersion) with features "
-                    + "\(Superblock.knownIncompatibleFeatures). Use a newer holdfast."
-            )
+            throw .tooNew(version, incompatible)
         }
     }
 
