@@ -50,6 +50,8 @@ package func hexadecimal(_ value: UInt64) -> String {
 package struct BlockHeader: Sendable, Hashable {
     /// Whether the frame is a zstd frame; otherwise it is the content itself.
     package var isCompressed: Bool
+    /// The number of the dictionary that the frame was compressed with; nil for none.
+    package var dictionary: UInt32?
     /// Which entries of the frame are not in this queue, having been there before; nil when all are.
     package var skipped: [Bool]?
     /// How many entries the frame holds, skipped ones too.
@@ -73,14 +75,20 @@ package struct BlockHeader: Sendable, Hashable {
     package var lastPosition: UInt64 { firstPosition &+ UInt64(entries) &- 1 }
 
     /// The bytes before the frame.
-    package var size: Int { Self.fixedSize + (skipped == nil ? 0 : Bitmap.size(frameEntries)) }
+    package var size: Int {
+        Self.fixedSize + (dictionary == nil ? 0 : Self.dictionarySize)
+            + (skipped == nil ? 0 : Bitmap.size(frameEntries))
+    }
 
     package static let fixedSize = 68
+    /// What the number of a dictionary takes.
+    package static let dictionarySize = 4
     package static let checksumSize = 8
     package static let format: UInt8 = 1
 
     package init(
         isCompressed: Bool,
+        dictionary: UInt32? = nil,
         skipped: [Bool]?,
         frameEntries: Int,
         store: StoreID,
@@ -93,6 +101,7 @@ package struct BlockHeader: Sendable, Hashable {
         frameLength: Int
     ) {
         self.isCompressed = isCompressed
+        self.dictionary = dictionary
         self.skipped = skipped
         self.frameEntries = frameEntries
         self.store = store
@@ -113,7 +122,7 @@ extension BlockHeader {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(size + frame.count + Self.checksumSize)
         bytes.append(Self.format)
-        bytes.append((isCompressed ? 1 : 0) | (skipped == nil ? 0 : 2))
+        bytes.append((isCompressed ? 1 : 0) | (skipped == nil ? 0 : 2) | (dictionary == nil ? 0 : 4))
         bytes.append(bigEndian: UInt16(frameEntries))
         bytes.append(bigEndian: store.high)
         bytes.append(bigEndian: store.low)
@@ -125,6 +134,7 @@ extension BlockHeader {
         bytes.append(bigEndian: rawBytes)
         bytes.append(bigEndian: UInt32(contentLength))
         bytes.append(bigEndian: UInt32(frameLength))
+        if let dictionary { bytes.append(bigEndian: dictionary) }
         if let skipped { bytes.append(contentsOf: Bitmap.pack(skipped)) }
         bytes.append(contentsOf: frame)
         bytes.append(bigEndian: XXH3.hash64(bytes.span))
@@ -161,7 +171,7 @@ extension BlockHeader {
         let format = try reader.byte("block format")
         guard format == Self.format else { throw FormatError("block format \(format) is unknown") }
         let flags = try reader.byte("block flags")
-        guard flags & ~3 == 0 else { throw FormatError("block flags \(flags) are unknown") }
+        guard flags & ~7 == 0, flags & 5 != 4 else { throw FormatError("block flags \(flags) are unknown") }
         isCompressed = flags & 1 != 0
         frameEntries = Int(try reader.number(UInt16.self, "entries"))
         store = StoreID(high: try reader.number(UInt64.self, "store"), low: try reader.number(UInt64.self, "store"))
@@ -172,10 +182,12 @@ extension BlockHeader {
         rawBytes = try reader.number(UInt32.self, "raw bytes")
         contentLength = Int(try reader.number(UInt32.self, "content length"))
         frameLength = Int(try reader.number(UInt32.self, "frame length"))
-        skipped = nil
+        (dictionary, skipped) = (nil, nil)
         guard (1...FrameContent.entriesMax).contains(frameEntries) else {
             throw FormatError("a block of \(frameEntries) entries")
         }
+        dictionary = flags & 4 == 0 ? nil : try reader.number(UInt32.self, "dictionary")
+        guard dictionary != 0 else { throw FormatError("a block of dictionary 0") }
         if flags & 2 != 0 {
             skipped = try Bitmap.unpack(try reader.array(Bitmap.size(frameEntries), "skipped"), count: frameEntries)
         }

@@ -152,6 +152,8 @@ package struct AppendCall: Sendable {
 struct PreparedFrame: Sendable {
     var bytes: [UInt8]
     var isCompressed: Bool
+    /// The number of the dictionary that it was compressed with; nil for none.
+    var dictionary: UInt32?
     var contentLength: Int
     /// Each entry's bytes of key, value and clock.
     var rawSizes: [Int]
@@ -165,15 +167,27 @@ struct PreparedFrame: Sendable {
         Self.blockOverhead(count) + bytes.count
     }
 
-    /// The most bytes around a frame: key, header, bitmap and checksum.
+    /// The most bytes around a frame: key, header, dictionary's number, bitmap and checksum.
     static func blockOverhead(_ entries: Int) -> Int {
-        8 + BlockHeader.fixedSize + Bitmap.size(entries) + BlockHeader.checksumSize
+        8 + BlockHeader.fixedSize + BlockHeader.dictionarySize + Bitmap.size(entries) + BlockHeader.checksumSize
     }
 
-    init(_ entries: ArraySlice<FrameContent.Entry>, codec: FrameCodec, level: Int) {
+    /// Frames of more entries find enough that is alike in themselves.
+    private static let dictionaryEntriesMax = 64
+
+    /// Encodes and compresses `entries`, with the store's newest dictionary where they are few.
+    ///
+    /// `isThorough`: Whether both ways are tried, and the shorter frame is taken.
+    init(_ entries: ArraySlice<FrameContent.Entry>, codec: FrameCodec, level: Int, isThorough: Bool = false) {
         let content = FrameContent.encode(entries)
         contentLength = content.count
-        let frame = level > 0 ? codec.compress(content.span, level: level) : nil
+        let isFew = entries.count <= Self.dictionaryEntriesMax
+        let number = level > 0 && (isFew || isThorough) ? codec.newestDictionary : nil
+        let trained = number.flatMap { codec.compress(content.span, level: level, dictionary: $0) }
+        let plain = level > 0 && (number == nil || isThorough) ? codec.compress(content.span, level: level) : nil
+        let isTrained = trained.map { $0.count + BlockHeader.dictionarySize < plain?.count ?? content.count } ?? false
+        let frame = isTrained ? trained : plain
+        dictionary = isTrained ? number : nil
         isCompressed = frame != nil
         bytes = frame ?? content
         rawSizes = entries.map(\.write.rawBytes)
@@ -205,6 +219,7 @@ struct PreparedFrame: Sendable {
         guard let firstKept else { preconditionFailure("a frame of which every entry is skipped is not stored") }
         let header = BlockHeader(
             isCompressed: isCompressed,
+            dictionary: dictionary,
             skipped: skipped,
             frameEntries: count,
             store: store,

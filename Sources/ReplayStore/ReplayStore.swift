@@ -17,7 +17,7 @@ package final class ReplayStore: Sendable {
     package let storeID: StoreID
     package let options: StoreOptions
     let writer: StoreWriter
-    package let codec = FrameCodec()
+    package let codec: FrameCodec
     private let processID = System.processID
     private let opened: Lock<Opened?>
     /// Tells of queues that changed.
@@ -32,8 +32,9 @@ package final class ReplayStore: Sendable {
         var directory: StoreDirectory
     }
 
-    private init(_ path: String, _ options: StoreOptions, _ writer: StoreWriter, _ opened: Opened) {
+    private init(_ path: String, _ core: StoreCore, _ options: StoreOptions, _ writer: StoreWriter, _ opened: Opened) {
         self.path = path
+        self.codec = core.codec
         self.options = options
         self.writer = writer
         self.storeID = opened.catalog.store
@@ -120,6 +121,7 @@ package final class ReplayStore: Sendable {
             try directory.noteStore()
             let store = ReplayStore(
                 path,
+                core,
                 options,
                 writer,
                 Opened(environment: core.environment, catalog: core.catalog, directory: directory)

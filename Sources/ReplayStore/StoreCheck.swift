@@ -145,7 +145,8 @@ struct Checker {
             }
         }
         if level == .full {
-            try checkRows(of: [.dictionaries, .raft], view)
+            try checkDictionaries(view)
+            try checkRows(of: [.raft], view)
             try checkNothingExtra(view, rows.map(\.1.number))
         }
     }

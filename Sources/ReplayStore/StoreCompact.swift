@@ -19,6 +19,10 @@ package enum StoreCompact {
         package var storedBefore: UInt64
         /// And after.
         package var storedAfter: UInt64
+        /// The number of the dictionary that was trained; nil for none.
+        package var dictionary: UInt32?
+        /// Its bytes.
+        package var dictionaryBytes: Int
     }
 
     /// Copies the store at `source` to a new one at `destination`.
@@ -149,7 +153,9 @@ package enum StoreCompact {
             blocksBefore: rewrite.counts.blocksBefore,
             blocksAfter: rewrite.counts.blocksAfter,
             storedBefore: rewrite.counts.storedBefore,
-            storedAfter: rewrite.counts.storedAfter
+            storedAfter: rewrite.counts.storedAfter,
+            dictionary: rewrite.counts.trained?.number,
+            dictionaryBytes: rewrite.counts.trained?.bytes ?? 0
         )
     }
 

@@ -96,6 +96,7 @@ package final class StoreCore {
             } ?? 0
         totalLimits = try view.totalLimits()
         databases = view.databases
+        try view.loadDictionaries(into: codec)
         try view.endKeepingHandles()
     }
 

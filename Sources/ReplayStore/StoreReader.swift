@@ -37,7 +37,8 @@ package final class StoreReader {
             if beside { try StoreDirectory.checkNotOpenHere(path) }
             let opened = try openEnvironment(path, file, beside ? .readOnly : .readOnlyUnlocked)
             let reader = StoreReader(path: path, opened, isComplete)
-            try reader.look { (_) throws(HoldfastError) in }
+            let codec = reader.codec
+            try reader.look { (view) throws(HoldfastError) in try view.loadDictionaries(into: codec) }
             return reader
         } catch {
             throw error.at(path)

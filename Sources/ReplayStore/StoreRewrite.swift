@@ -20,6 +20,8 @@ package struct Rewriting: Sendable {
     package var mergesBlocks = false
     /// The zstd level for every block; nil leaves blocks alone that are not merged.
     package var level: Int?
+    /// Whether a dictionary is trained on what is queued, and every block written anew with it.
+    package var trainsDictionary = false
 
     package init(_ purpose: Purpose = .same) { self.purpose = purpose }
 
@@ -36,11 +38,14 @@ struct StoreRewrite {
         var blocksAfter = 0
         var storedBefore: UInt64 = 0
         var storedAfter: UInt64 = 0
+        /// The dictionary that was trained, and its bytes.
+        var trained: (number: UInt32, bytes: Int)?
     }
 
     let rewriting: Rewriting
     let codec: FrameCodec
     private(set) var counts = Counts()
+    private var usedDictionaries: Set<UInt32> = []
 
     init(_ rewriting: Rewriting, codec: FrameCodec) {
         self.rewriting = rewriting
@@ -75,10 +80,19 @@ struct StoreRewrite {
         }
         let rows = try view.regionRows()
         let known = Set(rows.map(\.1.number))
+        var dictionaries = try view.dictionaries()
+        if rewriting.trainsDictionary, let trained = try DictionaryTraining.train(view, codec) {
+            // Above every number that a row has, also where the row cannot be read.
+            let number = try view.lastDictionary() + 1
+            if codec.add(dictionary: trained, number: number) {
+                dictionaries[number] = trained
+                counts.trained = (number, trained.count)
+            }
+        }
         for (region, row) in rows { try copyQueue(view, to: builder, region, row, count) }
         for table in view.tables {
             switch table {
-            case .superblock, .regions, .queue: continue
+            case .superblock, .regions, .queue, .dictionaries: continue
             case .seen(let number), .dead(let number):
                 // What a removed region left behind is an empty table.
                 guard known.contains(number) else { continue }
@@ -90,6 +104,13 @@ struct StoreRewrite {
                 try builder.putRaw(value.array, key: key, in: table)
                 count()
                 return true
+            }
+        }
+        // Those that a block names, and the one that the next blocks are written with.
+        for (number, bytes) in dictionaries.sorted(by: { $0.key < $1.key })
+        where usedDictionaries.contains(number) || number == dictionaries.keys.max() {
+            for copy in 0..<DictionaryRow.copies {
+                try builder.put(bytes, key: DictionaryRow.key(number, copy: copy), in: .dictionaries)
             }
         }
         progress(total, total)
@@ -117,6 +138,7 @@ struct StoreRewrite {
             return true
         }
         try queue.end(builder)
+        usedDictionaries.formUnion(queue.usedDictionaries)
         counts.entries &+= row.entries
         counts.blocksBefore += queue.blocksBefore
         counts.blocksAfter += queue.blocksAfter
@@ -167,6 +189,8 @@ private struct QueueRewrite {
     private(set) var blocksBefore = 0
     private(set) var blocksAfter = 0
     private(set) var storedBytes: UInt64 = 0
+    /// The dictionaries that the blocks name which were written.
+    private(set) var usedDictionaries: Set<UInt32> = []
 
     init(_ row: RegionRow, _ rewriting: Rewriting, _ store: StoreID, _ codec: FrameCodec) {
         self.row = row
@@ -195,13 +219,10 @@ private struct QueueRewrite {
     }
 
     private mutating func flush(_ builder: StoreBuilder) throws(HoldfastError) {
-        let (position, bytes): (UInt64, [UInt8])
-        if group.count == 1, rewriting.level == nil {
-            (position, bytes) = (group[0].header.firstPosition, group[0].bytes(in: store))
-        } else {
-            (position, bytes) = try merged()
-        }
-        try builder.putRaw(bytes, key: Key.number(position), in: .queue(row.number))
+        let isWhole = group.count == 1 && rewriting.level == nil && !rewriting.trainsDictionary
+        let (header, bytes) = try isWhole ? (group[0].header, group[0].bytes(in: store)) : merged()
+        if let dictionary = header.dictionary { usedDictionaries.insert(dictionary) }
+        try builder.putRaw(bytes, key: Key.number(header.firstPosition), in: .queue(row.number))
         storedBytes &+= UInt64(bytes.count + 8)
         blocksAfter += 1
         group = []
@@ -209,7 +230,7 @@ private struct QueueRewrite {
     }
 
     /// One block of the entries of the group that are queued: those that were skipped or have left are not in it.
-    private func merged() throws(HoldfastError) -> (position: UInt64, bytes: [UInt8]) {
+    private func merged() throws(HoldfastError) -> (header: BlockHeader, bytes: [UInt8]) {
         var chain = group[0].header.chainBefore
         var before = chain
         var entries: [FrameContent.Entry] = []
@@ -239,10 +260,10 @@ private struct QueueRewrite {
                     + "Run 'holdfast check --level full'."
             )
         }
-        let frame = PreparedFrame(entries[...], codec: codec, level: rewriting.level ?? Rewriting.mergeLevel)
+        let level = rewriting.level ?? Rewriting.mergeLevel
+        let frame = PreparedFrame(entries[...], codec: codec, level: level, isThorough: true)
         let position = max(row.headPosition, group[0].header.firstPosition)
-        let block = frame.block(store: store, queue: row.number, at: position, chain: &before)
-        return (position, block.bytes)
+        return frame.block(store: store, queue: row.number, at: position, chain: &before)
     }
 }
 

@@ -327,7 +327,11 @@ package struct VerifiedBlock: Sendable {
         if header.isCompressed {
             let content: [UInt8]
             do throws(ZstdError) {
-                content = try codec.decompress(frame, count: header.contentLength)
+                content = try codec.decompress(
+                    frame,
+                    count: header.contentLength,
+                    dictionary: header.dictionary
+                )
             } catch {
                 throw FormatError(error.description)
             }

@@ -119,13 +119,13 @@ import Testing
     func killed(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
         let store = try ToolStore()
-        try store.run("append", "--region", "eu", "--batch", "20", input: ToolStore.lines(1...20_000))
+        try store.run("append", "--region", "eu", "--batch", "20", input: ToolStore.lines(1...5_000))
         let whole = try digest(store.path)
         let begin = DispatchTime.now().uptimeNanoseconds
         try #require(try store.run("backup", "--to", store.directory.appending("first")).status == 0)
         let lasts = DispatchTime.now().uptimeNanoseconds - begin
         var (refused, kept) = (0, 0)
-        for round in 0..<24 {
+        for round in 0..<20 {
             let backup = store.directory.appending("backup-\(round)")
             let process = Tool.process(["backup", store.path, "--to", backup])
             process.standardOutput = FileHandle.nullDevice

@@ -51,6 +51,14 @@ import Testing
             try directory.run("ack", "--region", "eu", "--through", "\(through)")
         }
         try compare(directory)
+        let options = [[], ["--train-dictionary"], ["--level", "7"], ["--level", "1", "--train-dictionary"]]
+        for more in [options.randomElement(using: &random) ?? [], ["--train-dictionary"]] {
+            let compacted = try Tool.run(["compact", directory.path, "--in-place", "--yes"] + more)
+            try #require(compacted.status == 0, "\(compacted.talk)")
+            let few = (2000..<2005).map { Self.line($0, seed: seed) }.joined(separator: "\n") + "\n"
+            try directory.run("append", "--region", "ap", "--batch", "2", input: few)
+            try compare(directory)
+        }
     }
 
     /// A write of many shapes, the same for the same sequence.
@@ -84,6 +92,16 @@ import Testing
         }
         try store.run("append", "--region", "eu", input: lines.joined(separator: "\n") + "\n")
         try store.run("ack", "--region", "eu", "--through", "1000")
+        try compare(store)
+        try store.run("compact", "--in-place", "--train-dictionary", "--yes")
+        try store.run(
+            "append",
+            "--region",
+            "ap",
+            "--batch",
+            "1",
+            input: lines.prefix(50).joined(separator: "\n") + "\n"
+        )
         try compare(store)
     }
 }

@@ -45,7 +45,7 @@ ROWS = (
     ("controller", rb"r" + NAME, "0-3 0-3 i64"),
     ("controller", rb"p" + NAME, "0-7 u32 u32 u32 u64 u32 u32 u32 u32 0-2"),
     ("history", rb".{8}", "1-15 i64 names names names u64 u64 u64 i64 u64 0-7"),
-    ("dictionaries", rb".*", "rest"),
+    ("dictionaries", rb"(?!\0{4}).{4}[\0\1]", "rest"),
     ("raft", rb".*", "rest"))
 Region = namedtuple("Region", "version flags queue next head entries raw_bytes stored_bytes oldest chain accepted acknowledged "
                     "drained dropped dead lost retried since_empty attempts paused_until entries_max bytes_max age_max "
@@ -247,18 +247,33 @@ def read_content(content, count, what):
     return map(Entry, origins, incarnations, sequences, enqueued_at, deletes, timestamps, clocks, keys, values)
 
 
-def read_block(key, value, uuid, queue, what):
+def read_dictionaries(store):
+    """The dictionaries by number, each from two copies that are the same."""
+    copies = {}
+    for key, (content,) in store.rows("dictionaries"):
+        number = int.from_bytes(key[:4], "big")
+        require(8 <= len(content) <= 65_536, f"dictionary {number} has {len(content)} bytes")
+        copies.setdefault(number, []).append(content)
+    for number, contents in copies.items():
+        require(len(contents) == 2 and contents[0] == contents[1], f"dictionary {number} does not have two equal copies")
+    return {number: zstandard.ZstdCompressionDict(contents[0]) for number, contents in copies.items()}
+
+
+def read_block(key, value, uuid, queue, dictionaries, what):
     """The first position of a block, its `chainBefore`, and its entries without those that are skipped."""
     block = Fields(value[:-8], what)
     block.require(len(value) >= 76, "it has less than 76 bytes")
     block.require(xxhash.xxh3_64_digest(value[:-8]) == value[-8:], "its checksum is wrong")
-    _, flags, count = block.code(1, 1), block.code(0, 3), block.u16()
+    _, flags, count = block.code(1, 1), block.code(0, 7), block.u16()
     block.require(1 <= count <= 256, f"a frame of {count} entries")
     block.require((block.hash(), block.u32()) == (uuid, queue), "it belongs to another store or queue")
     first, chain_before, first_enqueued_at = block.u64(), block.hash(), block.i64()
     block.require(first >= 1 and first == int.from_bytes(key, "big"), f"it belongs to position {first}")
     raw_bytes, content_length, frame_length = block.u32(), block.u32(), block.u32()
     block.require(1 <= content_length <= 17_039_360, f"a content of {content_length} bytes")
+    block.require(flags & 0x05 != 0x04, "a dictionary without a zstd frame")
+    number = block.u32() if flags & 0x04 else None
+    block.require(number is None or number in dictionaries, f"the dictionary {number} is not there")
     skipped = block.bitmap(count) if flags & 0x02 else [False] * count
     block.require(not all(skipped), "all of its entries are skipped")
     content = block.bytes(frame_length)
@@ -267,8 +282,9 @@ def read_block(key, value, uuid, queue, what):
         try:  # Its size is compared before anything is decompressed
             frame = zstandard.get_frame_parameters(content)
             block.require(frame.content_size == content_length, f"the frame says {frame.content_size} bytes of content")
-            block.require(not frame.has_checksum and frame.dict_id == 0, "the frame has a checksum or a dictionary")
-            content = zstandard.ZstdDecompressor().decompress(content, allow_extra_data=False)
+            block.require(not frame.has_checksum and frame.dict_id == 0, "the frame has a checksum or names a dictionary")
+            decompressor = zstandard.ZstdDecompressor(dict_data=dictionaries.get(number))
+            content = decompressor.decompress(content, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise Damage(f"{what}: {error}") from error
     block.require(len(content) == content_length, "the content has another length")
@@ -287,13 +303,13 @@ def digest_after(digest, entry):
     return xxhash.xxh3_128_digest(b"".join((digest, bytes([len(entry.origin)]), entry.origin, numbers, *strings)))
 
 
-def read_queue(store, name, region, uuid):
+def read_queue(store, name, region, uuid, dictionaries):
     """Gives the region, position and entry of all that is queued for a region."""
     table, last, digest, entries_read, raw_bytes, stored_bytes = f"queue/{region.queue}", None, None, 0, 0, 0
     for key, value in store.pairs(table):
         require(len(key) == 8, f"region {name}, {table}: the key {key!r} is not a position")
         what = f"region {name}, {table}, block {int.from_bytes(key, 'big')}"
-        first, chain_before, entries = read_block(key, value, uuid, region.queue, what)
+        first, chain_before, entries = read_block(key, value, uuid, region.queue, dictionaries, what)
         if last is None:
             require(first <= region.head < first + len(entries), f"{what}: the cursor {region.head} is not in the first block")
             require(first > 1 or chain_before == bytes(16), f"{what}: the digest before position 1 is not zero")
@@ -324,8 +340,9 @@ def read_store(store):
     for name, region in regions.items():
         check_region(name, region, next_queue)
     check_other_tables(store, regions)
+    dictionaries = read_dictionaries(store)
     for name, region in regions.items():
-        yield from read_queue(store, name, region, uuid)
+        yield from read_queue(store, name, region, uuid, dictionaries)
 
 
 def digest_with(digest, kind, key, fields):

@@ -97,6 +97,49 @@ import Testing
         }
     }
 
+    @Test("A block that needs a dictionary is the one that the article shows, and any flipped bit is noticed")
+    func dictionaryBlock() throws {
+        var header = BlockHeader(
+            isCompressed: true,
+            dictionary: 1,
+            skipped: nil,
+            frameEntries: 1,
+            store: StoreID(high: 0x6F0E_8D2C_1B7A_4C2E, low: 0x9D35_08B1_C5A7_F913),
+            queue: 1,
+            firstPosition: 1,
+            chainBefore: .zero,
+            firstEnqueuedAt: Timestamp(milliseconds: 1_700_000_000_250),
+            rawBytes: 4,
+            contentLength: 42,
+            frameLength: 24
+        )
+        let frame = [UInt8](repeating: 9, count: 24)
+        let block = header.block(with: frame)
+        let article: [UInt8] = [
+            0x01, 0x05, 0x00, 0x01, 0x6F, 0x0E, 0x8D, 0x2C, 0x1B, 0x7A, 0x4C, 0x2E, 0x9D, 0x35, 0x08, 0xB1,
+            0xC5, 0xA7, 0xF9, 0x13, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01,
+            0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+            0x00, 0x00, 0x01, 0x8B, 0xCF, 0xE5, 0x68, 0xFA, 0x00, 0x00, 0x00, 0x04, 0x00, 0x00, 0x00, 0x2A,
+            0x00, 0x00, 0x00, 0x18, 0x00, 0x00, 0x00, 0x01,
+        ]
+        #expect(Array(block.prefix(72)) == article)
+        #expect(header.size == 72)
+        func read(_ bytes: [UInt8]) throws -> BlockHeader {
+            try BlockHeader(verifying: bytes.span, store: header.store, queue: 1, firstPosition: 1)
+        }
+        #expect(try read(block) == header)
+        for bit in 0..<(block.count * 8) {
+            var damaged = block
+            damaged[bit / 8] ^= 1 << UInt8(bit % 8)
+            #expect(throws: FormatError.self, "bit \(bit)") { try read(damaged) }
+        }
+        // A dictionary without a zstd frame, and none of number 0.
+        header.isCompressed = false
+        #expect(throws: FormatError.self) { try read(header.block(with: frame)) }
+        (header.isCompressed, header.dictionary) = (true, 0)
+        #expect(throws: FormatError.self) { try read(header.block(with: frame)) }
+    }
+
     @Test("A row is proved by its table, its key and every bit of its fields") func rowBits() throws {
         let key = Key.text("key")
         let value = Row.seal([1, 2, 3], key: key, in: .history)

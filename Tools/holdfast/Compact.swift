@@ -6,15 +6,19 @@ import ReplayStore
 /// `holdfast compact`: writes a store anew, without the free pages.
 struct Compact: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Write a store anew without the free space inside its file, and tell the size before and after.",
+        abstract: "Write a store anew: no free space inside its file, small blocks merged; tell before and after.",
         discussion: """
             --to never touches the store and works while it is in use; the copy is the store as of one commit. \
             --in-place needs the store closed: it writes the new file beside the old one, syncs it, and renames it. Killed at any \
             point, the old or the new one is there, whole. Without --yes it only tells what it would do.
 
+            Neighbouring blocks of a queue become one of up to 256 entries and 64 KiB. --level compresses every block anew. \
+            --train-dictionary does too, and trains a zstd dictionary of 4 KiB on what is queued, for which some hundred \
+            entries must be; later appends of few entries use it.
+
             Examples:
               holdfast compact ./store --to ./smaller
-              holdfast compact ./store --in-place --yes
+              holdfast compact ./store --in-place --train-dictionary --yes
             """
     )
 
@@ -23,12 +27,17 @@ struct Compact: ParsableCommand {
     var to: String?
     @Flag(help: "Replace the store's own file.")
     var inPlace = false
+    @Option(help: "The zstd level for every block, 1 to 19; left out: 3 for merged blocks, others stay as they are.")
+    var level: Int?
+    @Flag(help: "Train a dictionary on what is queued, and write every block anew with it.")
+    var trainDictionary = false
     @Flag(help: "Do it: without this, --in-place only tells its plan.")
     var yes = false
     @OptionGroup var format: FormatOption
 
     func validate() throws {
         guard (to == nil) == inPlace else { throw ValidationError("Say either --to DIRECTORY or --in-place.") }
+        guard level.map({ (1...19).contains($0) }) ?? true else { throw ValidationError("--level is from 1 to 19.") }
     }
 
     func run() throws {
@@ -38,22 +47,34 @@ struct Compact: ParsableCommand {
             _ = try argument.reader()
             try checkNewDirectory(to)
         }
+        var rewriting = Rewriting()
+        rewriting.mergesBlocks = true
+        rewriting.level = level
+        rewriting.trainsDictionary = trainDictionary
         let report = try showingProgress { (note) throws(HoldfastError) in
-            if let to { return try StoreCompact.copy(from: argument.store, to: to, progress: note) }
-            return try StoreCompact.inPlace(argument.store, progress: note)
+            if let to { return try StoreCompact.copy(from: argument.store, to: to, rewriting, progress: note) }
+            return try StoreCompact.inPlace(argument.store, rewriting, progress: note)
         }
-        try printObject(
-            format.forObject,
-            .object([
-                ("store", .string(to ?? argument.store)), ("bytesBefore", .unsigned(report.before)),
-                ("bytesAfter", .unsigned(report.after)), ("entries", .unsigned(report.entries)),
-            ]),
-            [
-                ("store", to ?? argument.store),
-                ("file size", "\(bytesText(report.before)) -> \(bytesText(report.after))"),
-                ("entries", "\(report.entries)"),
-            ]
-        )
+        var members: [(String, JSON)] = [
+            ("store", .string(to ?? argument.store)), ("bytesBefore", .unsigned(report.before)),
+            ("bytesAfter", .unsigned(report.after)), ("entries", .unsigned(report.entries)),
+            ("blocksBefore", .integer(Int64(report.blocksBefore))),
+            ("blocksAfter", .integer(Int64(report.blocksAfter))), ("storedBefore", .unsigned(report.storedBefore)),
+            ("storedAfter", .unsigned(report.storedAfter)),
+        ]
+        var facts = [
+            ("store", to ?? argument.store),
+            ("file size", "\(bytesText(report.before)) -> \(bytesText(report.after))"),
+            ("entries", "\(report.entries)"), ("blocks", "\(report.blocksBefore) -> \(report.blocksAfter)"),
+            ("stored in them", "\(bytesText(report.storedBefore)) -> \(bytesText(report.storedAfter))"),
+        ]
+        if trainDictionary {
+            members.append(("dictionary", report.dictionary.map { .unsigned(UInt64($0)) } ?? .null))
+            members.append(("dictionaryBytes", .integer(Int64(report.dictionaryBytes))))
+            let trained = report.dictionary.map { "number \($0), \(report.dictionaryBytes) B" }
+            facts.append(("dictionary", trained ?? "none: what is queued is too little, or too unlike, for one"))
+        }
+        try printObject(format.forObject, .object(members), facts)
     }
 
     private func printPlan() throws {
@@ -63,7 +84,8 @@ struct Compact: ParsableCommand {
         let entries = rows.reduce(into: UInt64(0)) { $0 &+= $1.1.entries }
         let free = try FileSystem.freeBytes(at: argument.store)
         let user = try DirectoryLock.user(of: argument.store)
-        let next = "holdfast compact \(shellQuoted(argument.store)) --in-place --yes"
+        let more = (level.map { " --level \($0)" } ?? "") + (trainDictionary ? " --train-dictionary" : "")
+        let next = "holdfast compact \(shellQuoted(argument.store)) --in-place\(more) --yes"
         try printObject(
             format.forObject,
             .object([
