@@ -170,8 +170,19 @@ import Testing
         #expect(found.first?["differs"] as? [String] == ["pause"])
     }
 
-    @Test("agrees with the sets of identities, whatever the stores went through", arguments: 0..<8 as Range<UInt64>)
-    func model(seed: UInt64) throws {
+    @Test("agrees with the sets of identities, whatever the stores went through") func model() throws {
+        var visited: Set<String> = []
+        for seed in 0..<8 as Range<UInt64> { visited.formUnion(try modelRun(seed)) }
+        // Every kind of difference was met.
+        #expect(
+            visited == [
+                "queued a left", "queued b left", "queued a never", "queued b never", "left a never", "left b never",
+            ]
+        )
+    }
+
+    /// Lets two stores go their ways, compares, and gives the kinds of differences that there were.
+    private func modelRun(_ seed: UInt64) throws -> Set<String> {
         var random = SplitMix64(seed: seed)
         let first = try ToolStore()
         let second = first.directory.appending("second")
@@ -179,10 +190,10 @@ import Testing
         try first.run("compact", "--to", second)
         var queued: [Set<Int>] = [Set(1...200), Set(1...200)]
         var order: [[Int]] = [Array(1...200), Array(1...200)]
-        for _ in 0..<6 {
+        for _ in 0..<8 {
             let side = Int.random(in: 0...1, using: &random)
             let path = side == 0 ? first.path : second
-            if Bool.random(using: &random) {
+            if Int.random(in: 0..<3, using: &random) > 0 {
                 let start = Int.random(in: 1...400, using: &random)
                 let range = start...(start + Int.random(in: 0...80, using: &random))
                 #expect(try Tool.run(["append", path, "--region", "eu"], input: ToolStore.lines(range)).status == 0)
@@ -191,7 +202,7 @@ import Testing
                     queued[side].insert(sequence)
                 }
             } else {
-                let through = Int.random(in: 0..<order[side].count, using: &random)
+                let through = Int.random(in: 0...order[side].count, using: &random)
                 #expect(try Tool.run(["ack", path, "--region", "eu", "--through", "\(through)"]).status == 0)
                 for sequence in order[side].prefix(through) { queued[side].remove(sequence) }
             }
@@ -199,17 +210,19 @@ import Testing
         var missing: [String: Set<Int>] = [:]
         for row in try rows(first.path, second, "--region", "eu") {
             guard let what = row["what"] as? String, what != "state" else { continue }
-            let side = row["in"] as? String ?? "", other = row["other"] as? String ?? "-"
+            let (side, other) = (row["in"] as? String ?? "", row["other"] as? String ?? "-")
             let (start, end) = (try #require(row["first"] as? Int), try #require(row["last"] as? Int))
             missing["\(what) \(side) \(other)", default: []].formUnion(start...end)
         }
+        var expected: [String: Set<Int>] = [:]
         for (side, name) in ["a", "b"].enumerated() {
             let (here, there) = (queued[side], queued[1 - side])
             let (had, known) = (Set(order[side]), Set(order[1 - side]))
-            let comment: Comment = "seed \(seed), \(name)"
-            #expect(missing["queued \(name) left"] ?? [] == here.subtracting(there).intersection(known), comment)
-            #expect(missing["queued \(name) never"] ?? [] == here.subtracting(known), comment)
-            #expect(missing["left \(name) never"] ?? [] == had.subtracting(here).subtracting(known), comment)
+            expected["queued \(name) left"] = here.subtracting(there).intersection(known)
+            expected["queued \(name) never"] = here.subtracting(known)
+            expected["left \(name) never"] = had.subtracting(here).subtracting(known)
         }
+        #expect(missing == expected.filter { !$0.value.isEmpty }, "seed \(seed)")
+        return Set(missing.keys)
     }
 }
