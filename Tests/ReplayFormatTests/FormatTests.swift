@@ -134,7 +134,7 @@ import Testing
             #expect(throws: FormatError.self, "bit \(bit)") { try read(damaged) }
         }
         // A dictionary without a zstd frame, and none of number 0.
-        header.isCompressed = false
+        (header.isCompressed, header.contentLength) = (false, 24)
         #expect(throws: FormatError.self) { try read(header.block(with: frame)) }
         (header.isCompressed, header.dictionary) = (true, 0)
         #expect(throws: FormatError.self) { try read(header.block(with: frame)) }
