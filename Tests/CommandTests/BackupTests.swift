@@ -119,7 +119,7 @@ import Testing
     func killed(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
         let store = try ToolStore()
-        try store.run("append", "--region", "eu", "--batch", "20", input: ToolStore.lines(1...5_000))
+        try store.run("append", "--region", "eu", "--batch", "1", input: ToolStore.lines(1...2_000))
         let whole = try digest(store.path)
         let begin = DispatchTime.now().uptimeNanoseconds
         try #require(try store.run("backup", "--to", store.directory.appending("first")).status == 0)
