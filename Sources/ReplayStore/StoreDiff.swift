@@ -228,7 +228,7 @@ extension StoreDiff {
                 "pause",
                 (first.isPaused, first.pausedUntil, first.pauseReason)
                     == (second.isPaused, second.pausedUntil, second.pauseReason)
-            ), ("limits", first.limits == second.limits && first.ageMax == second.ageMax),
+            ), ("limits", first.limits == second.limits),
         ]
         return fields.filter { !$0.1 }.map(\.0)
     }
