@@ -34,22 +34,26 @@ extension StoreView {
 /// Trains a dictionary on what is queued.
 enum DictionaryTraining {
     /// A larger one gained nothing in the measurements.
-    private static let bytesMax = 4 << 10
+    ///
+    /// With its checksum it fits one page of 4 KiB: LMDB keeps 16 bytes of it for itself.
+    private static let bytesMax = (4 << 10) - 16 - Row.checksumSize
     /// So many samples are enough, and fewer than the least train nothing that helps.
     private static let samplesWanted = 500
     private static let samplesMin = 100
-    /// A sample is a frame of so many entries, as a quiet store writes them.
-    private static let entriesInSample = 4
+    /// The most entries in a sample: of 1, 4 and 16, the last made the shortest blocks, also those of one entry.
+    private static let sampleEntriesMax = 16
 
     /// A new dictionary; nil when what is queued is too little for one.
     static func train(_ view: borrowing StoreView, _ codec: FrameCodec) throws(HoldfastError) -> [UInt8]? {
         let rows = try view.regionRows().map(\.1)
         let entries = rows.reduce(into: UInt64(0)) { $0 &+= $1.entries }
+        let sampleEntries = min(sampleEntriesMax, max(1, Int(clamping: entries) / samplesMin))
         // Samples from every part of every queue, in step.
-        let step = max(1, entries / UInt64(entriesInSample) / UInt64(samplesWanted))
+        let step = max(1, Int(clamping: entries) / sampleEntries / samplesWanted)
         var samples: [[UInt8]] = []
+        var parts = 0
         for row in rows {
-            var passed: UInt64 = 0
+            var part: [FrameContent.Entry] = []
             let store = view.superblock.store
             try view.scan(.queue(row.number)) { (key, value) throws(HoldfastError) in
                 let held = try StoreRewrite.proved(.queue(row.number)) { () throws(FormatError) in
@@ -57,14 +61,12 @@ enum DictionaryTraining {
                     let block = try VerifiedBlock(value, store: store, queue: row.number, firstPosition: position)
                     return try block.entries(codec)
                 }
-                var queued = held.filter { $0.position >= row.headPosition }[...]
-                while !queued.isEmpty {
-                    let part = queued.prefix(entriesInSample)
-                    queued = queued.dropFirst(entriesInSample)
-                    passed += 1
-                    guard passed.isMultiple(of: step), samples.count < 2 * samplesWanted else { continue }
-                    let content = part.map { FrameContent.Entry(write: $0.write, enqueuedAt: $0.enqueuedAt) }
-                    samples.append(FrameContent.encode(content[...]))
+                for entry in held where entry.position >= row.headPosition {
+                    part.append(FrameContent.Entry(write: entry.write, enqueuedAt: entry.enqueuedAt))
+                    guard part.count == sampleEntries else { continue }
+                    parts += 1
+                    if parts % step == 0 { samples.append(FrameContent.encode(part[...])) }
+                    part = []
                 }
                 return true
             }
