@@ -42,11 +42,15 @@ package enum StoreCompact {
         let isNew = !FileSystem.exists(destination)
         try makeDestination(destination)
         do throws(HoldfastError) {
-            return try write(reader, destination, DataFile.name, rewriting, progress)
+            let report = try write(reader, destination, DataFile.name, rewriting, progress)
+            // Readers lock it where they may not write, such as a backup on a medium that is read only.
+            _ = try system { () throws(SystemError) in try DirectoryLock.attemptShared(destination) }
+            try system { () throws(SystemError) in try FileSystem.syncDirectory(destination) }
+            return report
         } catch {
             let failure = explained(error, destination)
             // What is left of a copy is no store, and would be in the way of the next try.
-            try? FileSystem.remove(destination + "/" + DataFile.name)
+            for name in [DataFile.name, "LOCK"] { try? FileSystem.remove(destination + "/" + name) }
             if isNew { try? FileSystem.removeDirectory(destination) }
             throw failure
         }

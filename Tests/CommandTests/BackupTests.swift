@@ -75,6 +75,30 @@ import Testing
         #expect(try Tool.run(["restore", backup, "--to", store.path, "--yes"]).status == 73)
     }
 
+    /// Whether this system lets the tests mount something: some containers do not.
+    private static let canMount: Bool = {
+        let isolated = ["--mount"] + (getuid() == 0 ? [] : ["--user", "--map-root-user"])
+        let outcome = try? Tool.run(isolated + ["mount", "-t", "tmpfs", "none", "/mnt"], program: "/usr/bin/unshare")
+        return outcome?.status == 0
+    }()
+
+    @Test("is read, compared and restored where nothing can be written", .enabled(if: canMount, "needs a mount"))
+    func readOnlyMedium() throws {
+        let store = try filled()
+        let (backup, restored) = (store.directory.appending("backup"), store.directory.appending("restored"))
+        try #require(try store.run("backup", "--to", backup).status == 0)
+        let script = """
+            mount --bind '\(backup)' '\(backup)' && mount -o remount,ro,bind '\(backup)' || exit 9
+            touch '\(backup)/x' 2> /dev/null && exit 8
+            '\(Tool.path())' diff '\(store.path)' '\(backup)' && '\(Tool.path())' check '\(backup)' --level full \\
+              && '\(Tool.path())' restore '\(backup)' --to '\(restored)' --yes
+            """
+        let isolated = ["--mount"] + (getuid() == 0 ? [] : ["--user", "--map-root-user"])
+        let outcome = try Tool.run(isolated + ["sh", "-c", script], program: "/usr/bin/unshare")
+        #expect(outcome.status == 0, "\(outcome.talk)")
+        #expect(try digest(restored) == digest(store.path))
+    }
+
     @Test("of a store in use is of one commit, and says that it holds a transaction") func online() throws {
         let store = try filled()
         let holder = Tool.process([
