@@ -48,7 +48,8 @@ private struct Refusal: Error, CustomStringConvertible {
         let controller = deployment.controller
         let received = Received()
         try await controller.append((1...1000).map { write($0) }, to: "eu-west-1")
-        try await shipping(controller, { received.take($0) }) { _ in
+        let sink: ReplaySink = { received.take($0) }
+        try await shipping(controller, sink) { _ in
             for sequence in 1001...1100 as ClosedRange<UInt64> {
                 try await controller.append([write(sequence)], to: "eu-west-1")
             }
@@ -220,14 +221,12 @@ private struct Refusal: Error, CustomStringConvertible {
         try await controller.setReplaySettings(impatient, for: "eu-west-1")
         try await controller.append([write(1)], to: "eu-west-1")
         let attempts = Mutex<[Int]>([])
+        let sink: ReplaySink = { batch in
+            attempts.withLock { $0.append(batch.attempt) }
+            throw Refusal(description: "no")
+        }
         for life in 0..<3 {
-            try await shipping(
-                controller,
-                { batch in
-                    attempts.withLock { $0.append(batch.attempt) }
-                    throw Refusal(description: "no")
-                }
-            ) { _ in
+            try await shipping(controller, sink) { _ in
                 try await until {
                     let stored = try await controller.statistics().first { $0.region == "eu-west-1" }?.attempts
                     return attempts.withLock { $0.count > life && $0.last == Int(stored ?? 0) }
@@ -287,7 +286,8 @@ private struct Refusal: Error, CustomStringConvertible {
         try await controller.pause("eu-west-1", reason: "repairs", until: controller.now.advanced(by: 60_000))
         controller = try await deployment.reopened()
         let received = Received()
-        try await shipping(controller, { received.take($0) }) { _ in
+        let sink: ReplaySink = { received.take($0) }
+        try await shipping(controller, sink) { _ in
             for _ in 0..<50 {
                 deployment.time.advance(milliseconds: 1000)
                 for _ in 0..<20 { await Task.yield() }
@@ -374,13 +374,11 @@ private struct Refusal: Error, CustomStringConvertible {
         try await controller.append([write(1)], to: "eu-west-1")
         let began = AsyncStream.makeStream(of: Void.self)
         let finish = AsyncStream.makeStream(of: Void.self)
-        try await shipping(
-            controller,
-            { _ in
-                began.continuation.yield()
-                for await _ in finish.stream { break }
-            }
-        ) { _ in
+        let sink: ReplaySink = { _ in
+            began.continuation.yield()
+            for await _ in finish.stream { break }
+        }
+        try await shipping(controller, sink) { _ in
             for await _ in began.stream { break }
             let drained = await code { try await controller.drain("eu-west-1") }
             #expect(drained == .replayerActive)
