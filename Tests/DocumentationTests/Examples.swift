@@ -290,6 +290,145 @@ func exactlyOnce5(_ directory: String) async throws {
     await reopened.close()
 }
 
+func replaying1(_ directory: String) async throws {
+    let controller = try await RegionFailoverController.create(
+        at: directory,
+        configuration: FailoverConfiguration(local: "us-east-1", regions: ["us-east-1", "eu-west-1"])
+    )
+    let writes = (1...5 as ClosedRange<UInt64>).map { sequence in
+        OutstandingWrite(origin: "us-east-1", incarnation: 1, sequence: sequence, key: "user:7", value: "\(sequence)")
+    }
+    try await controller.append(writes, to: "eu-west-1")
+
+    let sink: ReplaySink = { batch in
+        // Send it, and wait for the answer. Throw when there is none.
+        for entry in batch.entries { print(batch.region, entry.position, entry.write.valueText) }
+    }
+    let service = ReplayService(controller, sinks: ["eu-west-1": sink])
+    let running = Task { try await service.run() }
+
+    try await controller.wait(for: try await controller.syncPoint(for: "eu-west-1"))
+    let pending = try await controller.pendingCount(for: "eu-west-1")
+    print(pending)  // 0
+
+    service.shutDown()
+    try await running.value
+    await controller.close()
+}
+
+func replaying2(_ directory: String) async throws {
+    let controller = try await RegionFailoverController.create(
+        at: directory,
+        configuration: FailoverConfiguration(local: "us-east-1", regions: ["us-east-1", "eu-west-1"])
+    )
+    var settings = try await controller.replaySettings(for: "eu-west-1")
+    settings.entriesPerSecondMax = 5000
+    settings.timeoutMilliseconds = 10_000
+    try await controller.setReplaySettings(settings, for: "eu-west-1")
+
+    try await controller.pause("eu-west-1", reason: "the database is moved", until: controller.now.advanced(by: 3_600_000))
+    let health = await controller.health()
+    print(health.regions.first?.concerns ?? [])  // ["paused: the database is moved"]
+    try await controller.resume("eu-west-1")
+    await controller.close()
+}
+
+func overload1(_ directory: String) async throws {
+    let controller = try await RegionFailoverController.create(
+        at: directory,
+        configuration: FailoverConfiguration(local: "us-east-1", regions: ["us-east-1", "eu-west-1"])
+    )
+    let writes = (1...10 as ClosedRange<UInt64>).map { sequence in
+        OutstandingWrite(origin: "us-east-1", incarnation: 1, sequence: sequence, key: "user:7", value: "\(sequence)")
+    }
+    try await controller.append(Array(writes.prefix(9)), to: "eu-west-1")
+
+    let limits = QueueLimits(entriesMax: 5, overflow: .dropOldest)
+    let estimate = try await controller.dropEstimate(of: limits, for: "eu-west-1")
+    print(estimate.entries, "would go")  // 4 would go
+    try await controller.setLimits(limits, for: "eu-west-1")
+
+    let receipt = try await controller.append([writes[9]], to: "eu-west-1")
+    print(receipt.dropped)  // 5
+    let health = await controller.health()
+    print(health.regions.first?.concerns ?? [])  // ["needs a resynchronisation", "100 % of its limit"]
+    await controller.close()
+}
+
+func overload2(_ directory: String) async throws {
+    let controller = try await RegionFailoverController.create(
+        at: directory,
+        configuration: FailoverConfiguration(local: "us-east-1", regions: ["us-east-1", "eu-west-1", "ap-south-1"])
+    )
+    try await controller.setTotalLimits(TotalLimits(entriesMax: 600))
+    func writes(_ sequences: ClosedRange<UInt64>) -> [OutstandingWrite] {
+        sequences.map { OutstandingWrite(origin: "us-east-1", incarnation: 1, sequence: $0, key: "k", value: "v") }
+    }
+    // Two regions keep 100 each: eu-west-1 gets the rest.
+    try await controller.append(writes(1...400), to: "eu-west-1")
+    do throws(HoldfastError) {
+        try await controller.append(writes(401...401), to: "eu-west-1")
+    } catch {
+        print(error.code, error.field ?? "")  // full total.entries
+    }
+    try await controller.append(writes(1...100), to: "ap-south-1")
+    let pending = try await controller.pendingCount(for: "ap-south-1")
+    print(pending)  // 100
+    await controller.close()
+}
+
+func deadLetters1(_ directory: String) async throws {
+    let controller = try await RegionFailoverController.create(
+        at: directory,
+        configuration: FailoverConfiguration(local: "us-east-1", regions: ["us-east-1", "eu-west-1"])
+    )
+    let settings = ReplaySettings(backoffBaseMilliseconds: 1, attemptsMax: 3, exhaustion: .park)
+    try await controller.setReplaySettings(settings, for: "eu-west-1")
+    let writes = (1...5 as ClosedRange<UInt64>).map { sequence in
+        OutstandingWrite(origin: "us-east-1", incarnation: 1, sequence: sequence, key: "user:\(sequence)", value: "Ada")
+    }
+    try await controller.append(writes, to: "eu-west-1")
+
+    struct Refused: Error {}
+    let sink: ReplaySink = { batch in
+        if batch.entries.contains(where: { $0.write.keyText == "user:3" }) { throw Refused() }
+    }
+    let service = ReplayService(controller, sinks: ["eu-west-1": sink])
+    let running = Task { try await service.run() }
+    let outcome = try await controller.wait(for: try await controller.syncPoint(for: "eu-west-1"))
+    service.shutDown()
+    try await running.value
+
+    print(outcome.parked, "parked")  // 1 parked
+    for letter in try await controller.deadLetters(for: "eu-west-1") {
+        print(letter.position, letter.write.keyText, letter.reason)  // 3 user:3 Refused()
+    }
+    let retried = try await controller.retryDeadLetters("eu-west-1", .key(Array("user:3".utf8)))
+    print(retried, "queued again")  // 1 queued again
+    await controller.close()
+}
+
+func operating1(_ directory: String) async throws {
+    let controller = try await RegionFailoverController.create(
+        at: directory,
+        configuration: FailoverConfiguration(local: "us-east-1", regions: ["us-east-1", "eu-west-1"])
+    )
+    let health = await controller.health()
+    print(health)  // good; epoch 1; primary us-east-1; eu-west-1 healthy; us-east-1 healthy
+    await controller.close()
+}
+
+func metrics1(_ directory: String) async throws {
+    let controller = try await RegionFailoverController.create(
+        at: directory,
+        configuration: FailoverConfiguration(local: "us-east-1", regions: ["us-east-1", "eu-west-1"])
+    )
+    let health = await controller.health()
+    print(health)
+    for region in health.regions where !region.concerns.isEmpty { print(region.region, region.concerns) }
+    await controller.close()
+}
+
 /// Every example, with the file that it stands in.
 let examples: [Example] = [
     Example(name: "readme1", file: "README.md", run: readme1),
@@ -300,6 +439,13 @@ let examples: [Example] = [
     Example(name: "gettingStarted5", file: "Sources/Holdfast/Holdfast.docc/GettingStarted.md", run: gettingStarted5),
     Example(name: "gettingStarted6", file: "Sources/Holdfast/Holdfast.docc/GettingStarted.md", run: gettingStarted6),
     Example(name: "gettingStarted7", file: "Sources/Holdfast/Holdfast.docc/GettingStarted.md", run: gettingStarted7),
+    Example(name: "replaying1", file: "Sources/Holdfast/Holdfast.docc/Replaying.md", run: replaying1),
+    Example(name: "replaying2", file: "Sources/Holdfast/Holdfast.docc/Replaying.md", run: replaying2),
+    Example(name: "overload1", file: "Sources/Holdfast/Holdfast.docc/Overload.md", run: overload1),
+    Example(name: "overload2", file: "Sources/Holdfast/Holdfast.docc/Overload.md", run: overload2),
+    Example(name: "deadLetters1", file: "Sources/Holdfast/Holdfast.docc/DeadLetters.md", run: deadLetters1),
+    Example(name: "operating1", file: "Sources/Holdfast/Holdfast.docc/Operating.md", run: operating1),
+    Example(name: "metrics1", file: "Sources/Holdfast/Holdfast.docc/Metrics.md", run: metrics1),
     Example(name: "exactlyOnce1", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce1),
     Example(name: "exactlyOnce2", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce2),
     Example(name: "exactlyOnce3", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce3),

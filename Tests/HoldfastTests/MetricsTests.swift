@@ -27,7 +27,7 @@ private let reported: TestMetrics = {
         _ = reported
         // Names of this test alone: others report as well meanwhile.
         let regions: [RegionID] = ["m-here", "m-drop", "m-park", "m-lost"]
-        let deployment = try await Deployment(regions, source: SystemTime())
+        let deployment = try await Deployment(regions, suspectAfterMilliseconds: 100_000_000, source: SystemTime())
         var controller = deployment.controller
         try await controller.setLimits(QueueLimits(entriesMax: 50, overflow: .dropOldest), for: "m-drop")
         try await controller.append((1...70).map { write($0) }.dropLast(30), to: "m-drop")
