@@ -33,7 +33,7 @@ public struct Health: Sendable, Hashable, CustomStringConvertible {
             if deadLetters > 0 { concerns.append("\(deadLetters) dead letters") }
             if isPaused { concerns.append(pauseReason.isEmpty ? "paused" : "paused: \(pauseReason)") }
             if let limitUse, limitUse >= 0.8 {
-                concerns.append("\(Int((limitUse * 100).rounded(.down))) % of its limit")
+                concerns.append(limitUse >= 1 ? "at its limit" : "above 80 % of its limit")
             }
             if state == .failed || state == .suspect { concerns.append(state.rawValue) }
             return concerns

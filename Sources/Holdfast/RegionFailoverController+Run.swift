@@ -1,3 +1,5 @@
+internal import Logging
+
 #if ServiceLifecycleSupport
 public import ServiceLifecycle
 #endif  // ServiceLifecycleSupport
@@ -24,7 +26,15 @@ extension RegionFailoverController {
     }
 
     private func tickUntilCancelled() async -> HoldfastError? {
+        var concerns: [[String]] = []
         while true {
+            let health = await health()
+            // One line for each change of what somebody should look at, and none while all is as it was.
+            let now = health.regions.map(\.concerns)
+            if now != concerns, !(concerns.isEmpty && health.isGood) {
+                store.options.logger.log(level: health.isGood ? .notice : .warning, "Health: \(health)")
+            }
+            concerns = now
             do throws(HoldfastError) {
                 try await pauseDetectorByDefault()
                 try await heartbeat(configuration.local)

@@ -326,7 +326,11 @@ func replaying2(_ directory: String) async throws {
     settings.timeoutMilliseconds = 10_000
     try await controller.setReplaySettings(settings, for: "eu-west-1")
 
-    try await controller.pause("eu-west-1", reason: "the database is moved", until: controller.now.advanced(by: 3_600_000))
+    try await controller.pause(
+        "eu-west-1",
+        reason: "the database is moved",
+        until: controller.now.advanced(by: 3_600_000)
+    )
     let health = await controller.health()
     print(health.regions.first?.concerns ?? [])  // ["paused: the database is moved"]
     try await controller.resume("eu-west-1")
@@ -351,7 +355,7 @@ func overload1(_ directory: String) async throws {
     let receipt = try await controller.append([writes[9]], to: "eu-west-1")
     print(receipt.dropped)  // 5
     let health = await controller.health()
-    print(health.regions.first?.concerns ?? [])  // ["needs a resynchronisation", "100 % of its limit"]
+    print(health.regions.first?.concerns ?? [])  // ["needs a resynchronisation", "at its limit"]
     await controller.close()
 }
 

@@ -5,11 +5,26 @@ import Holdfast
 ///
 /// It reads writes from standard input, a line `ORIGIN INCARNATION SEQUENCE` each, and applies them as a batch at a line
 /// `.`. After each batch it prints `A`, with how many of the batch were new.
-guard CommandLine.arguments.count == 2 else {
-    print("usage: ReceiverWorker LEDGER")
+///
+/// `ReceiverWorker --lines LEDGER` receives one batch for `holdfast replay --exec`, and ends with 75 while another one has
+/// the ledger.
+guard let path = CommandLine.arguments.last, CommandLine.arguments.count > 1 else {
+    print("usage: ReceiverWorker [--lines] LEDGER")
     exit(64)
 }
-let ledger = try await openOrCreate(CommandLine.arguments[1])
+let ledger: AppliedLedger
+do throws(HoldfastError) {
+    ledger = try await openOrCreate(path)
+} catch {
+    // The one before may be at work still, though nobody waits for it.
+    guard error.code == .inUse else { throw error }
+    exit(75)
+}
+if CommandLine.arguments.contains("--lines") {
+    try await receiveLines(ledger)
+    await ledger.close()
+    exit(0)
+}
 print("R")
 fflush(nil)
 var batch: [OutstandingWrite] = []
