@@ -119,9 +119,17 @@ public final class ReplayService: Sendable {
     private func ship() async -> HoldfastError? {
         let known = Set(controller.configuration.regions)
         if let unknown = shippers.keys.sorted().first(where: { !known.contains($0) }) { return .unknownRegion(unknown) }
+        var taken: [(shipper: ReplayShipper, replayer: Replayer)] = []
+        for shipper in shippers.values {
+            do throws(HoldfastError) {
+                taken.append((shipper, try shipper.take()))
+            } catch {
+                return error
+            }
+        }
         return await withTaskGroup(of: HoldfastError?.self) { group in
-            for shipper in shippers.values {
-                group.addTask { await shipper.run() }
+            for (shipper, replayer) in taken {
+                group.addTask { await shipper.run(replayer) }
             }
             var failure: HoldfastError?
             for await error in group {

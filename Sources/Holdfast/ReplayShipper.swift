@@ -8,9 +8,8 @@ internal import ReplayStore
 final class ReplayShipper: Sendable {
     private let controller: RegionFailoverController
     private let region: RegionID
-    private let sink: ReplaySink
+    private let send: ReplaySend
     private let stop: QueueSignal
-    private let graceMilliseconds: Int64
     private let metrics: ReplayMetrics
     let status: Lock<ReplayStatus>
 
@@ -23,9 +22,8 @@ final class ReplayShipper: Sendable {
     ) {
         self.controller = controller
         self.region = region
-        self.sink = sink
+        self.send = ReplaySend(sink, controller.machine.clock.source, stop, graceMilliseconds: graceMilliseconds)
         self.stop = stop
-        self.graceMilliseconds = graceMilliseconds
         self.metrics = ReplayMetrics(region)
         self.status = Lock(ReplayStatus(region))
     }
@@ -48,6 +46,8 @@ final class ReplayShipper: Sendable {
         var sentThrough: UInt64 = 0
         /// Keys of dead letters, for the policy `parkKey`; nil before they are read.
         var parkedKeys: Set<[UInt8]>?
+        /// The counters of the ledger that they were read at.
+        var parkedAt: [UInt64] = []
         /// Do not send before this.
         var retryAt: Int64 = 0
     }
@@ -62,14 +62,11 @@ final class ReplayShipper: Sendable {
     /// How long a wait may keep a change of the settings waiting, in milliseconds.
     private static let lookEveryMilliseconds: Int64 = 250
 
+    /// Takes the region, so that nobody else replays it.
+    func take() throws(HoldfastError) -> Replayer { try store.takeReplayer(region) }
+
     /// Sends until the service ends; gives the reason when that is the store's.
-    func run() async -> HoldfastError? {
-        let replayer: Replayer
-        do throws(HoldfastError) {
-            replayer = try store.takeReplayer(region)
-        } catch {
-            return error
-        }
+    func run(_ replayer: Replayer) async -> HoldfastError? {
         defer { withExtendedLifetime(replayer) {} }
         var progress = Progress(pace: ReplayPace(.standard))
         while !isEnding {
@@ -78,12 +75,15 @@ final class ReplayShipper: Sendable {
             } catch {
                 switch error.code {
                 case .closed, .poisoned, .forkedChild: return error
-                case .unknownRegion, .staleToken:
+                // The queue was removed and added again meanwhile: the next look finds the new one.
+                case .staleToken: continue
+                case .unknownRegion:
                     log(.notice, "The region has left the deployment; its replay ends", [:])
                     return nil
                 default:
                     log(.error, "The replay cannot go on; it tries again", ["holdfast.error": "\(error)"])
                     failed(&progress, "\(error)")
+                    await sleep(progress.retryAt - elapsed)
                 }
             }
         }
@@ -157,14 +157,6 @@ final class ReplayShipper: Sendable {
 
     // MARK: Sending
 
-    private enum Outcome {
-        case delivered
-        case refused(String)
-        case unavailable(String)
-        /// The service ends, and the batch stays queued.
-        case givenBack
-    }
-
     private func deliver(_ batch: ReplayBatch, _ look: Look, _ progress: inout Progress) async throws(HoldfastError) {
         let bytes = batch.entries.reduce(0) { $0 + $1.write.rawBytes }
         let repeated =
@@ -174,7 +166,7 @@ final class ReplayShipper: Sendable {
         metrics.sending(batch.entries.count, repeated: repeated)
         status.withLock { $0.redeliveries += repeated }
         let started = elapsed
-        let outcome = await send(batch, timeout: Int64(look.settings.timeoutMilliseconds))
+        let outcome = await send.run(batch, timeout: Int64(look.settings.timeoutMilliseconds))
         let milliseconds = elapsed - started
         switch outcome {
         case .givenBack: return
@@ -206,58 +198,6 @@ final class ReplayShipper: Sendable {
             }
             if look.settings.attemptsMax != nil { progress.suspectThrough = batch.through }
             try await count(batch, look, reason, &progress)
-        }
-    }
-
-    /// Runs the sink, and cancels it when it takes too long or the service has ended long enough.
-    ///
-    /// The sink has ended on return.
-    private func send(_ batch: ReplayBatch, timeout: Int64) async -> Outcome {
-        enum Event: Sendable {
-            case ended((any Error)?)
-            case timedOut, stopped, timerCancelled
-        }
-        let (sink, time, stop, grace) = (sink, time, stop, graceMilliseconds)
-        return await withTaskGroup(of: Event.self) { group in
-            group.addTask {
-                do {
-                    try await sink(batch)
-                    return .ended(nil)
-                } catch {
-                    return .ended(error)
-                }
-            }
-            group.addTask {
-                do {
-                    try await time.sleep(milliseconds: timeout)
-                    return .timedOut
-                } catch {
-                    return .timerCancelled
-                }
-            }
-            group.addTask {
-                await stop.wait(for: nil, after: 0)
-                guard (try? await time.sleep(milliseconds: grace)) != nil else { return .timerCancelled }
-                return .stopped
-            }
-            var isLate = false
-            while let event = await group.next() {
-                switch event {
-                case .timerCancelled: continue
-                case .timedOut:
-                    isLate = true
-                    group.cancelAll()
-                case .stopped: group.cancelAll()
-                case .ended(let error):
-                    group.cancelAll()
-                    guard let error else { return .delivered }
-                    if isLate { return .unavailable("no answer within \(timeout) ms") }
-                    if isEnding, Task.isCancelled || error is CancellationError { return .givenBack }
-                    if let unavailable = error as? RegionUnavailable { return .unavailable(unavailable.description) }
-                    return .refused("\(error)")
-                }
-            }
-            return .givenBack
         }
     }
 
@@ -309,7 +249,6 @@ final class ReplayShipper: Sendable {
             _ = try await controller.pause(region, reason: why)
         case .park, .parkKey:
             try await park(first...first, queue, .attempts, attempts, reason)
-            progress.parkedKeys?.insert(batch.entries[0].write.key)
         }
     }
 
@@ -360,10 +299,10 @@ final class ReplayShipper: Sendable {
         return true
     }
 
-    /// The keys of the dead letters.
+    /// The keys of the dead letters, read again when there may be other ones.
     private func parkedKeys(_ progress: inout Progress, _ row: RegionRow) async throws(HoldfastError) -> Set<[UInt8]> {
-        if row.counters.dead == 0 { progress.parkedKeys = [] }
-        // Somebody may have retried or dropped some: then they are fewer than they were.
+        let settled = [row.counters.dead, row.counters.retried, row.counters.dropped]
+        if progress.parkedAt == settled, let keys = progress.parkedKeys { return keys }
         let region = region
         let keys = try await store.read { (view) throws(HoldfastError) in
             var keys: Set<[UInt8]> = []
@@ -374,6 +313,7 @@ final class ReplayShipper: Sendable {
             return keys
         }
         progress.parkedKeys = keys
+        progress.parkedAt = settled
         return keys
     }
 
