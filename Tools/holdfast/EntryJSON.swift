@@ -17,33 +17,19 @@ enum ValueForm: String, CaseIterable, ExpressibleByArgument, Sendable {
 extension QueueEntry {
     /// The entry as the tool prints it.
     func json(_ region: RegionID, _ form: ValueForm) -> JSON {
-        var members: [(String, JSON)] = [
-            ("region", .string(region.rawValue)), ("position", .unsigned(position)),
-            ("origin", .string(write.origin.rawValue)), ("incarnation", .unsigned(write.incarnation)),
-            ("sequence", .unsigned(write.sequence)), ("kind", .string(write.kind.name)),
-        ]
-        if let key = String(validating: write.key, as: UTF8.self) {
-            members.append(("key", .string(key)))
-        } else {
-            members += form.members("key", write.key)
-        }
-        members += form.members("value", write.value)
-        if !write.clock.isEmpty { members += form.members("clock", write.clock) }
-        if let timestamp = write.timestamp { members.append(("timestampMs", .integer(timestamp.milliseconds))) }
-        members.append(("enqueuedAtMs", .integer(enqueuedAt.milliseconds)))
-        return .object(members)
+        .object(
+            [("region", .string(region.rawValue)), ("position", .unsigned(position))] + write.members(form)
+                + [("enqueuedAtMs", .integer(enqueuedAt.milliseconds))]
+        )
     }
 
     /// The entry's cells in a table, in the order of ``columns(_:)``.
     func cells(_ region: RegionID, _ form: ValueForm) -> [String] {
-        let keyForm: ValueForm = form.carriesBytes ? form : .lengthAndHash
-        var cells = [
+        let cells = [
             region.rawValue, "\(position)", write.origin.rawValue, "\(write.incarnation)", "\(write.sequence)",
-            write.kind.name, timeText(enqueuedAt),
-            String(validating: write.key, as: UTF8.self) ?? keyForm.text(write.key),
+            write.kind.name, timeText(enqueuedAt), write.keyText(form),
         ]
-        if form != .none { cells.append(form.text(write.value)) }
-        return cells
+        return form == .none ? cells : cells + [write.valueText(form)]
     }
 
     /// The columns of a table of entries.
@@ -54,6 +40,33 @@ extension QueueEntry {
         ]
         return form == .none ? columns : columns + [.text("value")]
     }
+}
+
+extension OutstandingWrite {
+    /// The write's part of an object that the tool prints.
+    func members(_ form: ValueForm) -> [(String, JSON)] {
+        var members: [(String, JSON)] = [
+            ("origin", .string(origin.rawValue)), ("incarnation", .unsigned(incarnation)),
+            ("sequence", .unsigned(sequence)), ("kind", .string(kind.name)),
+        ]
+        if let key = String(validating: key, as: UTF8.self) {
+            members.append(("key", .string(key)))
+        } else {
+            members += form.members("key", key)
+        }
+        members += form.members("value", value)
+        if !clock.isEmpty { members += form.members("clock", clock) }
+        if let timestamp { members.append(("timestampMs", .integer(timestamp.milliseconds))) }
+        return members
+    }
+
+    /// The key in a cell of a table.
+    func keyText(_ form: ValueForm) -> String {
+        String(validating: key, as: UTF8.self) ?? (form.carriesBytes ? form : .lengthAndHash).text(key)
+    }
+
+    /// The value in a cell of a table.
+    func valueText(_ form: ValueForm) -> String { form.text(value) }
 }
 
 extension ValueForm {

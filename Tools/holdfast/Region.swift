@@ -12,7 +12,7 @@ struct Region: ParsableCommand {
             """,
         subcommands: [
             Status.self, Fail.self, Heartbeat.self, Readmit.self, Switchover.self, Pause.self, Resume.self,
-            ClearResync.self,
+            ClearResync.self, Limits.self, Replay.self,
         ]
     )
 

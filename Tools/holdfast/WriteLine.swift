@@ -13,7 +13,7 @@ struct MalformedLine: Error {
 }
 
 extension OutstandingWrite {
-    /// Reads a write from a line of JSON, in the names that `records` and `drain` print.
+    /// Reads a write from a line of JSON, in the names that `records`, `drain` and `dlq export` print.
     ///
     /// `incarnation` is that of a line that has none.
     init(line: [UInt8], incarnation: UInt64?) throws(MalformedLine) {
@@ -23,7 +23,7 @@ extension OutstandingWrite {
             "valueBase64",
             "valueHex", "clock", "clockBase64", "clockHex",
             // What is printed with an entry and says nothing about the write.
-            "region", "position", "enqueuedAtMs",
+            "region", "position", "enqueuedAtMs", "cause", "attempts", "parkedAtMs", "reason",
         ]
         for name in members.keys.sorted() where !known.contains(name) { throw Self.unknown(name) }
         func number(_ name: String) throws(MalformedLine) -> UInt64? {
