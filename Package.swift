@@ -73,6 +73,7 @@ let package = Package(
                 "LMDB",
                 "Zstd", log,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             path: "Tools/holdfast",
             swiftSettings: strict

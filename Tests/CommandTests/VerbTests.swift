@@ -271,8 +271,7 @@ func object(_ line: String) throws -> [String: Any]? {
         let verbs = [
             "init", "append", "info", "queues", "records", "get", "lost", "digest", "diff", "drain", "ack", "dump",
             "load", "check", "compact", "backup", "restore", "upgrade", "region", "snapshot", "history", "simulate",
-            "doctor",
-            "version",
+            "doctor", "version", "replay", "dlq",
         ]
         for verb in verbs {
             let help = try Tool.run(["help", verb])

@@ -26,7 +26,7 @@ import Platform
                     Digest.self, Diff.self,
                 ]
             ),
-            CommandGroup(name: "Deliver", subcommands: [Ack.self, Drain.self, DeadLetterQueue.self]),
+            CommandGroup(name: "Deliver", subcommands: [Replay.self, Ack.self, Drain.self, DeadLetterQueue.self]),
             CommandGroup(name: "Fail over", subcommands: [Region.self]),
             CommandGroup(
                 name: "Care",

@@ -18,7 +18,12 @@ struct Progress {
 
     /// Tells how many units were done, and how much of the total.
     mutating func note(_ count: UInt64, done: Int64, of newTotal: Int64? = nil) {
-        guard isWanted, count.isMultiple(of: 64) else { return }
+        if count.isMultiple(of: 64) { noteStep(count, done: done, of: newTotal) }
+    }
+
+    /// The same for steps of some length, where asking for the time each time costs nothing.
+    mutating func noteStep(_ count: UInt64, done: Int64, of newTotal: Int64? = nil) {
+        guard isWanted else { return }
         let now = System.monotonicNanoseconds
         guard now - started > Self.second, now - max(started, printed) > Self.second / 5 else { return }
         printed = now

@@ -132,7 +132,11 @@ extension Region {
         }
 
         private func printPlan(_ estimate: DropEstimate, _ shrinking: [RegionID]) throws {
-            let next = "holdfast \(CommandLine.arguments.dropFirst().map(shellQuoted).joined(separator: " ")) --yes"
+            // An option is one word as it stands; what follows it may not be.
+            let words = CommandLine.arguments.dropFirst().map {
+                $0.contains("=") || !$0.hasPrefix("--") ? shellQuoted($0) : $0
+            }
+            let next = "holdfast \(words.joined(separator: " ")) --yes"
             var members: [(String, JSON)] = [
                 ("verb", .string("region limits")), ("store", .string(argument.store)),
                 ("region", region.map { .string($0.rawValue) } ?? .null), ("drops", .unsigned(estimate.entries)),
