@@ -121,7 +121,7 @@ let package = Package(
         ),
         .testTarget(
             name: "DocumentationTests",
-            dependencies: ["Holdfast", "HoldfastTesting", "TestSupport"],
+            dependencies: ["Holdfast", "HoldfastTesting", "HoldfastTool", "ReplayStore", "TestSupport"],
             swiftSettings: strict
         ),
         .testTarget(
@@ -129,7 +129,7 @@ let package = Package(
             dependencies: [
                 "HoldfastTool", "TestSupport", "HoldfastTesting", "Holdfast", "ReplayStore", "ReplayFormat", "Bytes",
             ],
-            exclude: ["Golden", "read_store.py"],
+            exclude: ["Golden", "read_metrics.py", "read_store.py", "watch_terminal.py"],
             swiftSettings: strict
         ),
     ],

@@ -5,12 +5,14 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
 #include <unistd.h>
 
 extern int fallocate(int descriptor, int mode, off_t offset, off_t length);
 extern int pthread_setname_np(pthread_t thread, const char *name);
 extern int memfd_create(const char *name, unsigned int flags);
+extern int signalfd(int descriptor, const sigset_t *mask, int flags);
 extern int pipe2(int descriptors[2], int flags);
 extern int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);
 

@@ -62,6 +62,11 @@ package struct Database: Sendable, Hashable {
         return stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages
     }
 
+    /// The size of a page in bytes.
+    package func pageSize() throws(LMDBError) -> Int {
+        Int(try statistics(Database(handle: 0)).ms_psize)
+    }
+
     private func statistics(_ database: Database) throws(LMDBError) -> MDB_stat {
         var stat = MDB_stat()
         try check("mdb_stat", unsafe mdb_stat(pointer, database.handle, &stat))

@@ -1,9 +1,12 @@
 import Foundation
 import Holdfast
 import HoldfastTesting
+import ReplayStore
 import Synchronization
 import TestSupport
 import Testing
+
+@testable import HoldfastTool
 
 /// An example of the documentation.
 struct Example: Sendable, CustomTestStringConvertible {
@@ -74,13 +77,72 @@ private func keep(_ items: [String]) {
     }
 
     @Test("Every metric is in the table, and nothing else is") func metrics() throws {
-        let source = try String(contentsOf: Tool.source("Sources/ReplayStore/StoreMetrics.swift"), encoding: .utf8)
-        let table = try String(
-            contentsOf: Tool.source("Sources/Holdfast/Holdfast.docc/Metrics.md"),
-            encoding: .utf8
-        )
-        let names = { (text: String) in Set(text.matches(of: /holdfast_[a-z_]+/).map { String($0.output) }) }
-        #expect(names(source) == names(table))
-        #expect(!names(source).isEmpty)
+        let named = MetricName.allCases.map(\.rawValue) + ToolMetricName.allCases.map(\.rawValue)
+        #expect(Set(named).count == named.count)
+        #expect(try Set(named) == Set(Self.table().keys))
+        // Nothing is reported beside what is listed.
+        let files = ["Sources/ReplayStore/StoreMetrics.swift", "Tools/holdfast/Prometheus.swift"]
+        let source = try files.map { try String(contentsOf: Tool.source($0), encoding: .utf8) }.joined()
+        #expect(Self.names(source) == Set(named))
+    }
+
+    /// The metrics of the article, with their type.
+    private static func table() throws -> [String: String] {
+        let article = try String(contentsOf: Tool.source("Sources/Holdfast/Holdfast.docc/Metrics.md"), encoding: .utf8)
+        var types: [String: String] = [:]
+        for row in article.split(separator: "\n") where row.hasPrefix("| `holdfast_") {
+            let cells = row.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
+            types[cells[0].trimmingCharacters(in: ["`"])] = cells[1]
+        }
+        return types
+    }
+
+    private static func names(_ text: String) -> Set<String> {
+        Set(text.matches(of: /holdfast_[a-z_]+/).map { String($0.output) })
+    }
+
+    @Test("The dashboard is JSON, and names only metrics of the table") func dashboard() throws {
+        let url = Tool.source("Sources/Holdfast/Holdfast.docc/Resources/grafana-dashboard.json")
+        let parsed = try JSONSerialization.jsonObject(with: try Data(contentsOf: url)) as? [String: Any]
+        let panels = try #require(parsed?["panels"] as? [[String: Any]])
+        let table = try Self.table()
+        var shown: Set<String> = []
+        for panel in panels {
+            let title = try #require(panel["title"] as? String)
+            let targets = try #require(panel["targets"] as? [[String: Any]])
+            let expressions = try targets.map { try #require($0["expr"] as? String) }
+            #expect(!expressions.isEmpty, "\(title)")
+            for name in Self.names(expressions.joined(separator: " ")) {
+                // A histogram's parts have names of their own.
+                let plain = ["_bucket", "_sum", "_count"].first { name.hasSuffix($0) }.map {
+                    String(name.dropLast($0.count))
+                }
+                if let plain {
+                    #expect(["timer", "recorder"].contains(table[plain]), "\(title): \(name)")
+                } else {
+                    #expect(["counter", "gauge"].contains(table[name]), "\(title): \(name)")
+                    if table[name] == "counter" {
+                        #expect(expressions.contains { $0.contains("rate(\(name)") }, "\(title): \(name)")
+                    }
+                }
+                shown.insert(plain ?? name)
+            }
+        }
+        let wanted: Set<String> = [
+            "holdfast_queue_entries", "holdfast_queue_oldest_seconds", "holdfast_accepted_writes_total",
+            "holdfast_acknowledged_writes_total", "holdfast_replay_failed_sends_total",
+            "holdfast_replay_redelivered_writes_total", "holdfast_dead_letters", "holdfast_needs_resync",
+            "holdfast_queue_limit_ratio", "holdfast_transaction_seconds", "holdfast_sync_seconds",
+            "holdfast_queue_compression_ratio",
+        ]
+        #expect(wanted.isSubset(of: shown))
+        // Panels do not lie over each other.
+        let cells = panels.flatMap { panel -> [String] in
+            guard let place = panel["gridPos"] as? [String: Int], let x = place["x"], let y = place["y"],
+                let width = place["w"], let height = place["h"]
+            else { return [] }
+            return (x..<(x + width)).flatMap { column in (y..<(y + height)).map { "\(column),\($0)" } }
+        }
+        #expect(Set(cells).count == cells.count && !cells.isEmpty)
     }
 }

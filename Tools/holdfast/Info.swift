@@ -11,17 +11,31 @@ struct Info: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show what a store is, who leads, and how much is queued.",
         discussion: """
-            Works while another process has the store open.
+            Works while another process has the store open. With --format prometheus it prints the metrics that a store \
+            knows, in Prometheus' text format: for the node exporter's textfile collector, or for a look.
 
-            Example:
+            Examples:
               holdfast info ./store
+              holdfast info ./store --format prometheus > /var/lib/node_exporter/holdfast.prom
             """
     )
 
     @OptionGroup var argument: StoreArgument
-    @OptionGroup var format: FormatOption
+    @Option(
+        help: """
+            table, json, jsonl or prometheus. Left out: a table on a terminal, otherwise JSON. With json and jsonl errors are \
+            JSON on standard error.
+            """
+    )
+    var format: InfoFormat?
+
+    /// How `info` prints.
+    enum InfoFormat: String, CaseIterable, ExpressibleByArgument {
+        case table, json, jsonl, prometheus
+    }
 
     func run() throws {
+        guard format != .prometheus else { return try printMetrics() }
         let reader = try argument.reader()
         let (superblock, machine, rows) = try reader.look { (view) throws(HoldfastError) in
             (view.superblock, try view.machine(), try view.regionRows())
@@ -33,7 +47,7 @@ struct Info: ParsableCommand {
         let mode = superblock.mode == .local ? "local" : "replicated"
         let compressor = FrameCodec.version
         try printObject(
-            format.forObject,
+            format.flatMap { Format(rawValue: $0.rawValue) } ?? (Output.isTerminal ? .table : .json),
             .object([
                 ("store", .string(argument.store)), ("uuid", .string(superblock.store.description)),
                 ("format", .unsigned(UInt64(superblock.version))),
@@ -57,5 +71,27 @@ struct Info: ParsableCommand {
                 ("opened by", user.map { "last written by \($0)" } ?? "nobody"),
             ]
         )
+    }
+
+    private func printMetrics() throws {
+        let reader = try argument.reader()
+        var exposition = try reader.look { (view) throws(HoldfastError) in
+            StoreExposition(
+                path: argument.store,
+                superblock: view.superblock,
+                machine: try view.machine(),
+                rows: try view.regionRows(),
+                discarded: try view.discardedCounts(),
+                space: try view.space(),
+                limits: try view.totalLimits(),
+                fileBytes: 0,
+                isOpen: false
+            )
+        }
+        exposition.fileBytes = UInt64(max(0, try reader.fileSize()))
+        exposition.isOpen = try DirectoryLock.user(of: argument.store) != nil
+        let output = Output()
+        output.text(exposition.text(now: readingTime(exposition.machine.time)))
+        try output.flush()
     }
 }

@@ -28,6 +28,9 @@ final class Output {
     /// Whether standard output is a terminal.
     static var isTerminal: Bool { File(adopting: 1, path: "stdout").isTerminal }
 
+    /// The size of that terminal; nil when it is none, or does not say.
+    static var terminalSize: TerminalSize? { File(adopting: 1, path: "stdout").terminalSize }
+
     private let file = File(adopting: 1, path: "standard output")
     private var buffer: [UInt8] = []
 
@@ -87,17 +90,31 @@ func printable(_ text: String, keepingLines: Bool = false) -> String {
     return String(result)
 }
 
+/// When colours are wanted.
+enum ColorChoice: String, CaseIterable, ExpressibleByArgument, Sendable {
+    case auto, always, never
+}
+
 /// Colours, where they are wanted: on a terminal, and without `NO_COLOR`.
 struct Style {
     private let isOn: Bool
 
-    init() {
+    init(_ choice: ColorChoice = .auto) {
         let refused = ProcessInfo.processInfo.environment["NO_COLOR"].map { !$0.isEmpty } ?? false
-        isOn = Output.isTerminal && !refused && ProcessInfo.processInfo.environment["TERM"] != "dumb"
+        let isDumb = ProcessInfo.processInfo.environment["TERM"] == "dumb"
+        isOn =
+            switch choice {
+            case .auto: Output.isTerminal && !refused && !isDumb
+            case .always: !isDumb
+            case .never: false
+            }
     }
+
+    init(isOn: Bool) { self.isOn = isOn }
 
     func bold(_ text: String) -> String { wrap(text, "1") }
     func red(_ text: String) -> String { wrap(text, "31") }
+    func magenta(_ text: String) -> String { wrap(text, "35") }
     func yellow(_ text: String) -> String { wrap(text, "33") }
     func green(_ text: String) -> String { wrap(text, "32") }
 

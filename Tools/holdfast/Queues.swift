@@ -7,73 +7,118 @@ struct Queues: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show each region's queue: how much waits, how long, and where everything else went.",
         discussion: """
-            Works while another process has the store open.
+            Works while another process has the store open. With --watch it looks again and again: on a terminal as a view \
+            that is drawn anew in place until q or Ctrl-C, elsewhere as a line a region and look, or with --format jsonl as \
+            one JSON object a region and look.
 
-            Example:
+            Examples:
               holdfast queues ./store --format jsonl
+              holdfast queues ./store --watch --interval 2s
             """
     )
 
     @OptionGroup var argument: StoreArgument
     @OptionGroup var format: FormatOption
+    @Flag(help: "Show every column of the table.")
+    var wide = false
+    @Flag(help: "Look again and again.")
+    var watch = false
+    @Option(
+        help: ArgumentHelp("With --watch: how long between two looks, such as 500ms, 1s or 2m.", valueName: "time"),
+        transform: intervalArgument
+    )
+    var interval: Int64 = 1000
+    @Option(help: "With --watch: end after so many looks.")
+    var count: Int?
+    @Option(help: "Use colours: auto (on a terminal, unless NO_COLOR is set), always or never.")
+    var color = ColorChoice.auto
+
+    func validate() throws {
+        if let count, count < 1 { throw ValidationError("--count is at least 1.") }
+        guard !watch else {
+            if format.format == .json { throw ValidationError("With --watch the formats are table and jsonl.") }
+            return
+        }
+        if count != nil { throw ValidationError("--count needs --watch.") }
+    }
 
     func run() throws {
-        let (time, rows) = try argument.reader().look { (view) throws(HoldfastError) in
-            (try view.machine().time, try view.regionRows())
+        guard !watch else {
+            return try QueueWatch(
+                store: argument.store,
+                isJSON: format.format == .jsonl,
+                intervalMilliseconds: interval,
+                count: count,
+                style: Style(color)
+            ).run()
         }
-        let now = readingTime(time)
-        let columns: [Column] = [
-            .text("region"), .number("entries"), .number("raw"), .number("stored"), .number("oldest"), .number("head"),
-            .number("next"), .number("accepted"), .number("acknowledged"), .number("drained"), .number("dropped"),
-            .number("dead"), .number("lost"), .flags("flags"),
-        ]
-        let printer = ListPrinter(Output(), format.forList, columns)
-        for (region, row) in rows {
-            let queue = QueueStatistics(region, row)
-            try printer.row(queue.json(now: now), queue.cells(now: now))
+        let look = try QueueLook(at: argument.store)
+        let hasLimits = look.queues.contains { $0.limitUse(at: look.time) != nil }
+        let all = QueueStatistics.columns(hasLimits: hasLimits)
+        let shown = all.filter { wide || !$0.isWide }
+        let printer = ListPrinter(Output(), format.forList, shown.map(\.column), style: Style(color))
+        for queue in look.queues {
+            try printer.row(queue.json(now: look.time), shown.map { $0.cell(queue, look.time) })
         }
         try printer.end(empty: "The deployment has no region.")
     }
 }
 
+/// Reads a length of time from the command line, in milliseconds: a number and ms, s, m or h, or of seconds alone.
+@Sendable private func intervalArgument(_ text: String) throws -> Int64 {
+    let units: [(String, Int64)] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("", 1000)]
+    let range: ClosedRange<Int64> = 100...86_400_000
+    for (unit, milliseconds) in units where text.hasSuffix(unit) {
+        let number = text.dropLast(unit.count)
+        guard let number = Double(number), number.isFinite, number > 0, number < 1e9 else { break }
+        let interval = Int64((number * Double(milliseconds)).rounded())
+        guard range.contains(interval) else { throw ValidationError("--interval is from 100ms to 24h.") }
+        return interval
+    }
+    throw ValidationError("'\(text)' is no length of time: give a number and its unit, such as 500ms, 1s or 2m.")
+}
+
+/// A column of the table of queues.
+struct QueueColumn {
+    var column: Column
+    /// Whether it is only shown where all are asked for.
+    var isWide: Bool
+    var cell: (QueueStatistics, Timestamp) -> String
+}
+
 extension QueueStatistics {
-    /// How long the oldest entry has waited; nil when none waits.
-    func oldestMilliseconds(now: Timestamp) -> Int64? {
-        oldestEnqueuedAt.map { max(0, now.milliseconds(since: $0)) }
-    }
-
-    /// The numbers as `queues` and `snapshot` print them.
-    func json(now: Timestamp) -> JSON {
-        var members: [(String, JSON)] = [
-            ("region", .string(region.rawValue)), ("entries", .unsigned(entries)), ("rawBytes", .unsigned(rawBytes)),
-            ("storedBytes", .unsigned(storedBytes)),
-            ("oldestMs", oldestMilliseconds(now: now).map { .integer($0) } ?? .null),
-            ("headPosition", .unsigned(headPosition)), ("nextPosition", .unsigned(nextPosition)),
-            ("accepted", .unsigned(accepted)), ("acknowledged", .unsigned(acknowledged)),
-            ("drained", .unsigned(drained)),
-            ("dropped", .unsigned(dropped)), ("dead", .unsigned(dead)), ("lost", .unsigned(lost)),
-            ("needsResync", .bool(needsResync)), ("paused", .bool(isPaused)),
-        ]
-        if isPaused {
-            if !pauseReason.isEmpty { members.append(("pauseReason", .string(pauseReason))) }
-            if let pausedUntil { members.append(("pausedUntilMs", .integer(pausedUntil.milliseconds))) }
+    /// The columns of the table; those that are not wide fit into 80 characters at ordinary numbers.
+    fileprivate static func columns(hasLimits: Bool) -> [QueueColumn] {
+        func column(
+            _ column: Column,
+            isWide: Bool = false,
+            _ cell: @escaping (QueueStatistics, Timestamp) -> String
+        ) -> QueueColumn {
+            QueueColumn(column: column, isWide: isWide, cell: cell)
         }
-        if let entries = limits.entriesMax { members.append(("limitEntries", .unsigned(entries))) }
-        if let bytes = limits.bytesMax { members.append(("limitBytes", .unsigned(bytes))) }
-        if limits.entriesMax != nil || limits.bytesMax != nil {
-            members.append(("overflow", .string(limits.overflow.name)))
-        }
-        return .object(members)
-    }
-
-    fileprivate func cells(now: Timestamp) -> [String] {
-        let counters = [accepted, acknowledged, drained, dropped, dead, lost].map { "\($0)" }
         return [
-            region.rawValue, "\(entries)", bytesText(rawBytes), bytesText(storedBytes),
-            oldestMilliseconds(now: now).map(durationText) ?? "-", "\(headPosition)", "\(nextPosition)",
-        ] + counters + [flags.isEmpty ? "-" : flags.joined(separator: ",")]
+            column(.text("region")) { queue, _ in queue.region.rawValue },
+            column(.number("entries")) { queue, _ in "\(queue.entries)" },
+            column(.number("raw"), isWide: true) { queue, _ in bytesText(queue.rawBytes) },
+            column(.number("stored")) { queue, _ in bytesText(queue.storedBytes) },
+            column(.number("oldest")) { queue, now in queue.oldestMilliseconds(now: now).map(durationText) ?? "-" },
+            column(.number("use"), isWide: !hasLimits) { queue, now in
+                queue.limitUse(at: now).map(percentText) ?? "-"
+            },
+            column(.number("head"), isWide: true) { queue, _ in "\(queue.headPosition)" },
+            column(.number("next"), isWide: true) { queue, _ in "\(queue.nextPosition)" },
+            column(.number("accepted")) { queue, _ in "\(queue.accepted)" },
+            column(.number("acknowledged"), isWide: true) { queue, _ in "\(queue.acknowledged)" },
+            column(.number("drained"), isWide: true) { queue, _ in "\(queue.drained)" },
+            column(.number("dropped"), isWide: true) { queue, _ in "\(queue.dropped)" },
+            column(.number("dead"), isWide: true) { queue, _ in "\(queue.dead)" },
+            column(.number("retried"), isWide: true) { queue, _ in "\(queue.retried)" },
+            column(.number("lost"), isWide: true) { queue, _ in "\(queue.lost)" },
+            column(.number("attempts"), isWide: true) { queue, _ in "\(queue.attempts)" },
+            column(.flags("flags")) { queue, now in
+                let marks = queue.marks(now: now)
+                return marks.isEmpty ? "-" : marks.joined(separator: ",")
+            },
+        ]
     }
-
-    /// What somebody should look at.
-    var flags: [String] { (isPaused ? ["paused"] : []) + (needsResync ? ["needsResync"] : []) }
 }

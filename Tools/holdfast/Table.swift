@@ -21,7 +21,8 @@ struct Column {
     /// A column of marks that somebody should look at, `-` where there is none.
     static func flags(_ title: String) -> Self {
         Self(title: title) { style, cell, padded in
-            cell == "-" ? padded : cell.contains("needsResync") ? style.red(padded) : style.yellow(padded)
+            // No yellow: it cannot be read on a light background.
+            cell == "-" ? padded : cell.contains("esync") ? style.red(padded) : style.magenta(padded)
         }
     }
 }
@@ -31,7 +32,7 @@ final class ListPrinter {
     private let output: Output
     private let format: Format
     private let columns: [Column]
-    private let style = Style()
+    private let style: Style
     /// Rows from which the widths are taken; nil once they are known.
     private var waiting: [[String]]? = []
     private var widths: [Int] = []
@@ -39,7 +40,8 @@ final class ListPrinter {
 
     private static let rowsMeasured = 256
 
-    init(_ output: Output, _ format: Format, _ columns: [Column]) {
+    init(_ output: Output, _ format: Format, _ columns: [Column], style: Style = Style()) {
+        self.style = style
         self.output = output
         self.format = format
         self.columns = columns
