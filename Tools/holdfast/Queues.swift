@@ -9,7 +9,8 @@ struct Queues: ParsableCommand {
         discussion: """
             Works while another process has the store open. With --watch it looks again and again: on a terminal as a view \
             that is drawn anew in place until q or Ctrl-C, elsewhere as a line a region and look, or with --format jsonl as \
-            one JSON object a region and look.
+            one JSON object a region and look. A bar is how much of its limits a queue uses; of one without limits, its \
+            share of the deepest. 'left' is the time until the queue is empty as it goes on now.
 
             Examples:
               holdfast queues ./store --format jsonl
