@@ -5,11 +5,11 @@ public final class TemporaryDirectory: Sendable {
     /// Its path.
     public let path: String
 
-    /// Makes a directory below `parent`.
+    /// Makes a directory below `parent`, or where `TMPDIR` says: `/tmp` where it says nothing.
     ///
     /// - Throws: When the system refuses to make it.
-    public init(in parent: String = "/tmp") throws {
-        path = "\(parent)/holdfast-\(String(UInt64.random(in: 0...(.max)), radix: 36))"
+    public init(in parent: String? = nil) throws {
+        path = "\(parent ?? System.temporaryDirectory)/holdfast-\(String(UInt64.random(in: 0...(.max)), radix: 36))"
         try FileSystem.makeDirectory(path)
     }
 

@@ -25,6 +25,12 @@ package enum System {
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
     }
 
+    /// Where files of a moment go: `TMPDIR`, or `/tmp` where that says nothing.
+    package static var temporaryDirectory: String {
+        guard let value = unsafe getenv("TMPDIR"), unsafe value.pointee != 0 else { return "/tmp" }
+        return unsafe String(cString: value)
+    }
+
     /// The most bytes that this process may give a file, `RLIMIT_FSIZE`: beyond it the system sends a signal.
     package static var fileSizeMax: Int64 {
         var limit = rlimit()

@@ -1,6 +1,11 @@
 import Foundation
 import Holdfast
 
+/// Says who is the receiver now, so that a test can kill it.
+func notePID(_ path: String) throws {
+    try Data("\(ProcessInfo.processInfo.processIdentifier)".utf8).write(to: URL(fileURLWithPath: path))
+}
+
 /// Receives one batch for `holdfast replay --exec`: JSON lines on standard input, applied as one transaction.
 ///
 /// The ledger's state has the log of what was applied, how many writes that is, and how many came again.

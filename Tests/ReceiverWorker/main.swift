@@ -12,6 +12,7 @@ guard let path = CommandLine.arguments.last, CommandLine.arguments.count > 1 els
     print("usage: ReceiverWorker [--lines] LEDGER")
     exit(64)
 }
+if CommandLine.arguments.contains("--lines") { try notePID(path + ".pid") }
 let ledger: AppliedLedger
 do throws(HoldfastError) {
     ledger = try await openOrCreate(path)

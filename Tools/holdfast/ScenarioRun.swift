@@ -79,8 +79,7 @@ final class ScenarioRun {
         } catch {
             throw try Refusal(error, stranger: stranger)
         }
-        let parent = ProcessInfo.processInfo.environment["TMPDIR"].flatMap { $0.isEmpty ? nil : $0 } ?? "/tmp"
-        let directory = try TemporaryDirectory(in: parent)
+        let directory = try TemporaryDirectory()
         controller = try await RegionFailoverController.create(
             at: directory.appending("store"),
             configuration: configuration,
