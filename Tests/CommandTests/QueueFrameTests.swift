@@ -143,6 +143,21 @@ struct Drawing: CustomTestStringConvertible, Sendable {
         }
     }
 
+    @Test("aligns what is left where it is narrow", arguments: 24...60)
+    func narrow(columns: Int) throws {
+        var look = Drawing(regions: 3, columns: 80, rows: 24, numbers: .ordinary, isUnicode: true).look()
+        for index in look.queues.indices { look.queues[index].region = RegionID(stringLiteral: "r\(index)") }
+        let screen = Screen(rows: 24, columns: columns, isUnicode: true, style: Style(isOn: false))
+        let lines = QueueFrame(QueueSight(look), store: "s").lines(on: screen).map { Array($0) }
+        let end = try #require(String(lines[1]).range(of: "entries")).upperBound
+        let column = String(lines[1]).distance(from: String(lines[1]).startIndex, to: end)
+        let rows = lines.dropFirst(2).filter { $0.starts(with: "r") || $0.starts(with: "total") }
+        #expect(rows.count == 4)
+        for row in rows {
+            #expect(row[column - 1] != " " && (row.count == column || row[column] == " "), "\(String(row))")
+        }
+    }
+
     @Test("shows every region, or counts it", arguments: Drawing.all)
     func complete(drawing: Drawing) throws {
         let lines = drawing.lines()

@@ -78,7 +78,7 @@ import Testing
         var said = String(decoding: talk.fileHandleForReading.availableData, as: UTF8.self)
         #expect(said.contains("Not as of now: There is no store here"))
         try FileManager.default.moveItem(atPath: other.path, toPath: store.path)
-        while !said.contains("Another store is here") {
+        while !said.contains("Another store since") {
             said += String(decoding: talk.fileHandleForReading.availableData, as: UTF8.self)
         }
         try output.fileHandleForReading.close()

@@ -31,6 +31,8 @@ struct QueueRows {
     private static let barMin = 6
     private static let barMax = 32
     private static let nameMin = 14
+    /// Room for the words that stand among the names: region, total.
+    private static let titleWidth = 6
 
     init(_ sight: QueueSight, _ queues: [QueueStatistics], layout: Layout? = nil, on screen: Screen) {
         self.sight = sight
@@ -62,7 +64,11 @@ struct QueueRows {
             layout.marksBelow = attempt.marksBelow
             let inline = attempt.marksBelow || marks == 0 ? 0 : marks + attempt.gap
             if attempt.cutsNames {
-                layout.name = max(min(name, nameMin), screen.columns - (width(layout) - layout.name) - inline)
+                layout.name = max(
+                    min(name, nameMin),
+                    titleWidth,
+                    screen.columns - (width(layout) - layout.name) - inline
+                )
             }
             last = layout
             let left = screen.columns - width(layout) - inline

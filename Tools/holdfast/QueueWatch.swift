@@ -51,7 +51,7 @@ struct QueueWatch {
             if state.failure != nil { state.note = nil }
             state.failure = nil
             if let before = state.sight?.look, before.store != look.store {
-                state.note = "Another store is here since \(timeText(look.time)): \(look.store)"
+                state.note = "Another store since \(timeText(look.time)): \(look.store)"
                 state.hasNews = true
             }
             state.sight = QueueSight(look, after: state.sight?.look)
