@@ -13,16 +13,27 @@ final class AppendLine: Sendable {
 
     private struct State: Sendable {
         var lines: [RegionID?: [Place]] = [:]
+        /// What the first of each line was refused with.
+        var refusals: [RegionID?: HoldfastError] = [:]
         var next: UInt64 = 0
     }
 
     private let state = Lock(State())
 
+    /// What those were refused with who wait for one of these queues, or for the store; nil when nobody waits.
+    func refusal(of regions: [RegionID]) -> HoldfastError? {
+        state.withLock { state in
+            guard !state.lines.isEmpty else { return nil }
+            return state.refusals[nil] ?? regions.first { state.refusals[$0] != nil }.flatMap { state.refusals[$0] }
+        }
+    }
+
     /// Joins the line for a queue, or for the store where that is nil; gives a number.
-    private func join(_ region: RegionID?) -> UInt64 {
+    private func join(_ region: RegionID?, _ refusal: HoldfastError) -> UInt64 {
         state.withLock { state in
             state.next += 1
             state.lines[region, default: []].append(Place(number: state.next))
+            state.refusals[region] = refusal
             return state.next
         }
     }
@@ -55,6 +66,7 @@ final class AppendLine: Sendable {
             state.lines[region]?.removeAll { $0.number == number }
             guard state.lines[region]?.isEmpty == false else {
                 state.lines[region] = nil
+                state.refusals[region] = nil
                 return nil
             }
             defer { state.lines[region]?[0].turn = nil }
@@ -65,31 +77,39 @@ final class AppendLine: Sendable {
 
     /// Tries `append` again, each time that room was made, until it is not refused for want of room or time is up.
     ///
-    /// `full`: The refusal that was met; it is thrown when time is up.
+    /// `full`: The refusal that was met, by this call or by who waits before it; it is thrown when time is up.
+    /// `regions`: Those that the call is for.
     func retry<Value: Sendable>(
         after full: HoldfastError,
+        of regions: [RegionID],
         within milliseconds: Int64,
         _ time: any TimeSource,
         _ signal: QueueSignal,
         _ append: @escaping @Sendable () async throws(HoldfastError) -> Value
     ) async throws(HoldfastError) -> Value {
         let region = full.region
-        let number = join(region)
+        let number = join(region, full)
         defer { leave(number, region) }
         let result = await withTaskGroup(of: Result<Value, HoldfastError>?.self) { group in
             group.addTask {
                 await self.turn(number, region)
                 var last = full
                 while !Task.isCancelled {
-                    let version = signal.version(of: region)
+                    let version = signal.version(of: nil)
+                    let versions = regions.map { signal.version(of: $0) }
                     do throws(HoldfastError) {
                         return .success(try await append())
                     } catch {
-                        guard error.code == .full else { return .failure(error) }
+                        guard error.code == .full, !error.neverFits else { return .failure(error) }
                         last = error
                     }
                     guard !signal.isEnded else { return .failure(last) }
-                    await signal.wait(for: region, after: version)
+                    // Room in the total comes from any queue.
+                    if !last.isOfTotal, let index = regions.firstIndex(where: { $0 == last.region }) {
+                        await signal.wait(for: regions[index], after: versions[index])
+                    } else {
+                        await signal.wait(for: nil, after: version)
+                    }
                 }
                 return nil
             }
@@ -113,4 +133,9 @@ final class AppendLine: Sendable {
         }
         return try result.get()
     }
+}
+
+extension HoldfastError {
+    /// Whether it is about all queues together, and not about one.
+    fileprivate var isOfTotal: Bool { field?.hasPrefix("total.") == true }
 }

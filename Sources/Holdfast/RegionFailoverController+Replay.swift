@@ -54,8 +54,9 @@ extension RegionFailoverController {
 
     /// Queues dead letters again, behind everything that waits.
     ///
-    /// Each gets a new position. On return it is durable. They go in transactions of up to 1,024: after an error some may be
-    /// queued, and the others are dead letters still.
+    /// Each gets a new position. On return it is durable. They go in transactions of up to 16,384 letters or 64 MiB: after an
+    /// error ``HoldfastError/count`` of them are queued, and the others are dead letters still. Under the policy `parkKey`
+    /// a replay that runs parks what comes back of a key until all of it has; pause it to retry more of one key than that.
     ///
     /// - Parameters:
     ///   - region: The region.
@@ -68,9 +69,8 @@ extension RegionFailoverController {
         _ selection: DeadLetterSelection = .all
     ) async throws(HoldfastError) -> UInt64 {
         let clock = machine.clock
-        return try await settle { (transaction) throws(HoldfastError) in
-            let positions = try transaction.retryDead(region, selection, max: Self.settledAtOnce, now: clock.now)
-            return UInt64(positions.count)
+        return try await settle(region) { (transaction, end) throws(HoldfastError) in
+            try transaction.retryDead(region, selection, below: end, now: clock.now)
         }
     }
 
@@ -87,22 +87,38 @@ extension RegionFailoverController {
         _ selection: DeadLetterSelection
     ) async throws(HoldfastError) -> UInt64 {
         let clock = machine.clock
-        return try await settle { (transaction) throws(HoldfastError) in
-            try transaction.dropDead(region, selection, max: Self.settledAtOnce, now: clock.now)
+        return try await settle(region) { (transaction, end) throws(HoldfastError) in
+            try transaction.dropDead(region, selection, below: end, now: clock.now)
         }
     }
 
-    private static let settledAtOnce = 1024
-
-    /// Runs transactions until one has less to do than it could.
+    /// Runs transactions until none of the dead letters that are meant is left.
+    ///
+    /// `body` gets the end of the queue as it was: what is parked meanwhile is not meant.
     private func settle(
-        _ body: @escaping @Sendable (inout StoreTransaction) throws(HoldfastError) -> UInt64
+        _ region: RegionID,
+        _ body:
+            @escaping @Sendable (inout StoreTransaction, _ end: UInt64) throws(HoldfastError) ->
+            StoreTransaction.Settled
     ) async throws(HoldfastError) -> UInt64 {
+        let end = try await store.read { (view) throws(HoldfastError) in
+            guard let row = try view.regionRow(region) else { throw .unknownRegion(region) }
+            return row.nextPosition
+        }
         var settled: UInt64 = 0
         while true {
-            let count = try await store.transact(body)
-            settled += count
-            if count < Self.settledAtOnce { return settled }
+            do throws(HoldfastError) {
+                let part = try await store.transact { (transaction) throws(HoldfastError) in
+                    try body(&transaction, end)
+                }
+                settled += part.count
+                if part.isLast { return settled }
+            } catch {
+                var error = error
+                if settled > 0 { error.message += " The \(settled) dead letters before these are done." }
+                error.count = settled
+                throw error
+            }
         }
     }
 

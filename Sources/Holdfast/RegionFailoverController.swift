@@ -188,7 +188,8 @@ public final class RegionFailoverController: Sendable {
     ///   - region: The region that has not received them.
     ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
     ///   - waitMilliseconds: How long to wait for room where there is none; 0 to be refused at once. Callers that wait for
-    ///     the same queue are served in order.
+    ///     the same queue are served in order; who does not wait takes what room there is. A call that is larger than the
+    ///     limit itself is refused at once: ``HoldfastError/neverFits``.
     /// - Returns: What came of it.
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `staleEpoch`, `full`, `tooLarge`, `identityConflict`,
     ///   `identityBelowFloor`, `cancelled`, `closed`, `poisoned`, `forkedChild` or `ioFailed`.
@@ -234,12 +235,26 @@ public final class RegionFailoverController: Sendable {
         let append = { @Sendable () async throws(HoldfastError) -> [AppendReceipt] in
             try await store.append(writes, to: regions, ifEpoch: ifEpoch, at: clock.now)
         }
-        do throws(HoldfastError) {
-            return try await append()
-        } catch {
-            guard error.code == .full, waitMilliseconds > 0 else { throw error }
-            return try await line.retry(after: error, within: waitMilliseconds, clock.source, store.signal, append)
+        guard waitMilliseconds > 0 else { return try await append() }
+        let refusal: HoldfastError
+        if let earlier = line.refusal(of: regions) {
+            refusal = earlier
+        } else {
+            do throws(HoldfastError) {
+                return try await append()
+            } catch {
+                guard error.code == .full, !error.neverFits else { throw error }
+                refusal = error
+            }
         }
+        return try await line.retry(
+            after: refusal,
+            of: regions,
+            within: waitMilliseconds,
+            clock.source,
+            store.signal,
+            append
+        )
     }
 
     /// The entries of a region's queue, in batches, from the first that is not acknowledged.

@@ -118,7 +118,7 @@ final class ReplayShipper: Sendable {
             bytesMax: allowance.bytes,
             now: { clock.now }
         )
-        guard !head.entries.isEmpty, try await !parkFollowers(&head, look, &progress) else { return }
+        guard !head.entries.isEmpty, try await !parkFollowers(&head, look.settings, &progress) else { return }
         let batch = ReplayBatch(
             region: region,
             attempt: Int(progress.attempts) + 1,
@@ -252,13 +252,14 @@ final class ReplayShipper: Sendable {
         }
     }
 
+    @discardableResult
     private func park(
         _ positions: ClosedRange<UInt64>,
         _ queue: UInt32,
         _ cause: DeadRow.Cause,
         _ attempts: UInt32,
         _ reason: String
-    ) async throws(HoldfastError) {
+    ) async throws(HoldfastError) -> UInt64 {
         let (region, clock) = (region, controller.machine.clock)
         let parked = try await store.transact { (transaction) throws(HoldfastError) in
             try transaction.park(
@@ -271,8 +272,10 @@ final class ReplayShipper: Sendable {
                 now: clock.now
             ).parked
         }
-        guard parked > 0 else { return }
-        log(.error, "Entries were parked as dead letters", position(positions.lowerBound, reason, parked))
+        if parked > 0 {
+            log(.error, "Entries were parked as dead letters", position(positions.lowerBound, reason, parked))
+        }
+        return parked
     }
 
     /// Parks the entries at the head whose key has a dead letter; true when there were some.
@@ -280,37 +283,55 @@ final class ReplayShipper: Sendable {
     /// Otherwise the batch ends before the first such entry.
     private func parkFollowers(
         _ head: inout ReplayStore.Head,
-        _ look: Look,
+        _ settings: ReplaySettings,
         _ progress: inout Progress
     ) async throws(HoldfastError) -> Bool {
-        guard look.settings.exhaustion == .parkKey else {
+        guard settings.exhaustion == .parkKey else {
             progress.parkedKeys = nil
             return false
         }
-        let keys = try await parkedKeys(&progress, look.row)
+        let keys = try await parkedKeys(&progress)
         guard !keys.isEmpty else { return false }
-        let followers = head.entries.prefix { keys.contains($0.write.key) }
-        guard let first = followers.first, let last = followers.last else {
+        guard let first = head.entries.first, keys.contains(first.write.key) else {
             head.entries = Array(head.entries.prefix { !keys.contains($0.write.key) })
             return false
         }
+        // Not sent, so the pace is nothing to them: as many as a transaction takes well.
+        let clock = controller.machine.clock
+        let all = try await store.readHead(
+            region,
+            entriesMax: Self.followersMax,
+            bytesMax: Self.followersBytesMax,
+            now: { clock.now }
+        )
+        guard all.queue == head.queue, let first = all.entries.first, keys.contains(first.write.key) else {
+            return true
+        }
+        let last = all.entries.prefix { keys.contains($0.write.key) }.last ?? first
         let reason = "an earlier write of the key was parked"
-        try await park(first.position...last.position, head.queue, .key, 0, reason)
+        let parked = try await park(first.position...last.position, all.queue, .key, 0, reason)
+        // Their keys are known already.
+        if progress.parkedAt.count == 3 { progress.parkedAt[0] &+= parked }
         return true
     }
 
+    private static let followersMax = 4096
+    private static let followersBytesMax = 4 << 20
+
     /// The keys of the dead letters, read again when there may be other ones.
-    private func parkedKeys(_ progress: inout Progress, _ row: RegionRow) async throws(HoldfastError) -> Set<[UInt8]> {
-        let settled = [row.counters.dead, row.counters.retried, row.counters.dropped]
-        if progress.parkedAt == settled, let keys = progress.parkedKeys { return keys }
+    private func parkedKeys(_ progress: inout Progress) async throws(HoldfastError) -> Set<[UInt8]> {
         let region = region
-        let keys = try await store.read { (view) throws(HoldfastError) in
+        let known = progress.parkedKeys.map { (progress.parkedAt, $0) }
+        let (settled, keys) = try await store.read { (view) throws(HoldfastError) in
+            guard let row = try view.regionRow(region) else { throw .unknownRegion(region) }
+            let settled = [row.counters.dead, row.counters.retried, row.counters.dropped]
+            if let known, known.0 == settled { return known }
             var keys: Set<[UInt8]> = []
             try view.deadLetters(of: region) { (letter) throws(HoldfastError) in
                 keys.insert(letter.write.key)
                 return true
             }
-            return keys
+            return (settled, keys)
         }
         progress.parkedKeys = keys
         progress.parkedAt = settled

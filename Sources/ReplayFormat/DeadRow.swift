@@ -46,11 +46,19 @@ package struct DeadRow: Sendable, Hashable {
         var bytes: [UInt8] = [cause.rawValue]
         bytes.append(bigEndian: attempts)
         bytes.append(bigEndian: parkedAt.milliseconds)
-        let reason = reason.utf8.prefix(Self.reasonMax)
+        let reason = Self.cut(reason).utf8
         bytes.append(bigEndian: UInt16(reason.count))
         bytes.append(contentsOf: reason)
         bytes.append(contentsOf: FrameContent.encode([entry]))
         return bytes
+    }
+
+    /// As much of a reason as fits, whole characters of Unicode.
+    private static func cut(_ reason: String) -> Substring {
+        let bytes = reason.utf8
+        let end = bytes.index(bytes.startIndex, offsetBy: reasonMax, limitedBy: bytes.endIndex)
+        // A string is cut at the last whole scalar before an index inside one.
+        return reason[..<(end ?? bytes.endIndex)]
     }
 
     /// Reads what ``encoded()`` wrote.

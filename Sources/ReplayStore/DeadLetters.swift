@@ -142,37 +142,55 @@ extension StoreTransaction {
         }
     }
 
-    /// The dead letters of a region that a selection names, in the order of their positions.
+    /// What one transaction has done to dead letters.
+    package struct Settled: Sendable {
+        package var count: UInt64
+        /// Whether none is left of those that were meant.
+        package var isLast: Bool
+    }
+
+    /// One transaction settles at most so many dead letters.
+    static var settledAtOnce: Int { 16_384 }
+    /// One transaction settles at most so many bytes of dead letters, and one letter more.
+    static var settledBytesAtOnce: Int { 64 << 20 }
+
+    /// The dead letters of a region below a position that a selection names, in the order of their positions: as many as
+    /// a transaction settles.
     private func deadRows(
         _ region: RegionID,
         _ selection: DeadLetterSelection,
-        max: Int
-    ) throws(HoldfastError) -> [(position: UInt64, row: DeadRow)] {
+        below end: UInt64
+    ) throws(HoldfastError) -> (rows: [(position: UInt64, row: DeadRow)], isLast: Bool) {
         let table = Table.dead(try regionRow(region).number)
         var rows: [(UInt64, DeadRow)] = []
+        var bytes = 0
+        var isLast = true
         try scan(table) { (key, value) throws(HoldfastError) in
             let (position, row) = try format("A dead letter of region '\(region)'") { () throws(FormatError) in
                 try DeadRow.read(key, value, in: table)
             }
-            if selection.matches(position, row.entry.write) { rows.append((position, row)) }
-            return rows.count < max
+            guard position < end else { return false }
+            guard selection.matches(position, row.entry.write) else { return true }
+            isLast = rows.count < Self.settledAtOnce && bytes < Self.settledBytesAtOnce
+            if isLast { rows.append((position, row)) }
+            bytes += row.entry.write.rawBytes
+            return isLast
         }
-        return rows
+        return (rows, isLast)
     }
 
-    /// Puts dead letters back at the end of their queue, at most `max` of them.
+    /// Puts dead letters from below the position `end` back at the end of their queue, as many as a transaction settles.
     ///
     /// They get new positions, and are not compared with what the queue has had.
     package mutating func retryDead(
         _ region: RegionID,
         _ selection: DeadLetterSelection,
-        max: Int,
+        below end: UInt64,
         now: Timestamp
-    ) throws(HoldfastError) -> Range<UInt64> {
+    ) throws(HoldfastError) -> Settled {
         try storeSingles(region)
-        let rows = try deadRows(region, selection, max: max)
-        let first = try regionRow(region).nextPosition
-        guard !rows.isEmpty else { return first..<first }
+        let (rows, isLast) = try deadRows(region, selection, below: end)
+        guard !rows.isEmpty else { return Settled(count: 0, isLast: true) }
         let entries = rows.map { FrameContent.Entry(write: $0.row.entry.write, enqueuedAt: now) }
         let frames = PreparedFrame.split(entries).map {
             PreparedFrame($0, codec: core.codec, level: core.options.compressionLevel)
@@ -182,9 +200,9 @@ extension StoreTransaction {
         guard excess.isNone else {
             throw .full(
                 region,
-                limit: "entries",
-                "The queue of region '\(region)' has no room for \(entries.count) dead letters. Nothing changed: replay "
-                    + "and acknowledge, or raise its limits."
+                limit: excess.entries > 0 ? "entries" : excess.untilStored != nil ? "bytes" : "age",
+                "The queue of region '\(region)' has no room for \(entries.count) dead letters, and its oldest entries are "
+                    + "not dropped for them: replay and acknowledge, or raise its limits."
             )
         }
         let before = try regionRow(region)
@@ -197,18 +215,20 @@ extension StoreTransaction {
         row.counters.dead = row.counters.dead >= count ? row.counters.dead - count : 0
         setRegionRow(region, row)
         core.tally.regions[region, default: .init()].retried += count
-        return first..<row.nextPosition
+        return Settled(count: count, isLast: isLast)
     }
 
-    /// Gives dead letters up, at most `max` of them: they count as dropped, and the ledger keeps their positions.
+    /// Gives dead letters from below the position `end` up, as many as a transaction settles.
+    ///
+    /// They count as dropped, and the ledger keeps their positions.
     package mutating func dropDead(
         _ region: RegionID,
         _ selection: DeadLetterSelection,
-        max: Int,
+        below end: UInt64,
         now: Timestamp
-    ) throws(HoldfastError) -> UInt64 {
-        let rows = try deadRows(region, selection, max: max)
-        guard let first = rows.first?.position else { return 0 }
+    ) throws(HoldfastError) -> Settled {
+        let (rows, isLast) = try deadRows(region, selection, below: end)
+        guard let first = rows.first?.position else { return Settled(count: 0, isLast: true) }
         var row = try regionRow(region)
         var start = first
         var end = first
@@ -230,7 +250,7 @@ extension StoreTransaction {
         row.counters.dropped &+= dropped
         setRegionRow(region, row)
         core.tally.regions[region, default: .init()].discarded += dropped
-        return dropped
+        return Settled(count: dropped, isLast: isLast)
     }
 
     /// Notes how often the entries at the cursor were sent in vain.

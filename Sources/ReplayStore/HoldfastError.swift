@@ -172,6 +172,8 @@ public struct HoldfastError: Error, Sendable, Hashable {
     public var identity: WriteIdentity?
     /// The identity up to which all were forgotten, for ``Code/identityBelowFloor``.
     public var floor: WriteIdentity?
+    /// Whether the call is larger than the limit, for ``Code/full``: then it waits for room in vain.
+    public package(set) var neverFits = false
     /// The store's directory.
     public var path: String?
     /// The C call and what it said, if one failed.
@@ -286,9 +288,16 @@ extension HoldfastError {
         )
     }
 
-    package static func full(_ region: RegionID?, limit: String, _ message: String) -> Self {
+    /// `neverFits`: Whether the call is larger than the limit, so that waiting for room is in vain.
+    package static func full(
+        _ region: RegionID?,
+        limit: String,
+        _ message: String,
+        neverFits: Bool = false
+    ) -> Self {
         var error = Self(code: .full, message: message, region: region)
         error.field = limit
+        error.neverFits = neverFits
         return error
     }
 

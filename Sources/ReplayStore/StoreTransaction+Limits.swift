@@ -56,7 +56,8 @@ extension StoreTransaction {
                     limit: "entries",
                     "The queue of region '\(region)' holds \(entries) of at most \(limit) entries, and the call's "
                         + "\(added) do not fit. Nothing of the call was queued: "
-                        + (added > limit ? "make calls of at most \(limit) writes." : "replay and acknowledge.")
+                        + (added > limit ? "make calls of at most \(limit) writes." : "replay and acknowledge."),
+                    neverFits: added > limit
                 )
             }
             excess.entries = entries + added - limit
@@ -68,7 +69,8 @@ extension StoreTransaction {
                     limit: "bytes",
                     "The queue of region '\(region)' holds \(stored) of at most \(limit) bytes as stored, and up to "
                         + "\(bytes) more do not fit. Nothing of the call was queued: "
-                        + (bytes > limit ? "make smaller calls." : "replay and acknowledge.")
+                        + (bytes > limit ? "make smaller calls." : "replay and acknowledge."),
+                    neverFits: bytes > limit
                 )
             }
             excess.untilStored = limit - bytes
@@ -179,8 +181,9 @@ extension StoreTransaction {
                     region,
                     limit: "total.\(unit)",
                     "All queues together may hold \(limit) \(unit), of which region '\(region)' may have \(allowed) now "
-                        + "and has \(own); \(need) more do not fit. Nothing of the call was queued: replay and "
-                        + "acknowledge, or raise the total."
+                        + "and has \(own); \(need) more do not fit. Nothing of the call was queued: "
+                        + (need > limit ? "make smaller calls." : "replay and acknowledge, or raise the total."),
+                    neverFits: need > limit
                 )
             }
             over[region] = wanted - allowed

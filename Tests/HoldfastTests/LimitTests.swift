@@ -178,6 +178,46 @@ import Testing
         #expect(served.positions.withLock { $0 } == Array(6...25))
     }
 
+    @Test("wakes who waits for room in the total when another region makes some, and who waits for two regions")
+    func waitsForAny() async throws {
+        let deployment = try await Deployment(limits: QueueLimits(entriesMax: 5, sharePercent: 0))
+        let controller = deployment.controller
+        try await controller.setTotalLimits(TotalLimits(entriesMax: 6))
+        try await controller.append((1...5).map { write($0) }, to: "eu-west-1")
+        try await controller.append([write(6)], to: "us-east-1")
+        async let single = controller.append([write(7)], to: "us-east-1", waitMilliseconds: 60_000)
+        try await until { deployment.time.sleepers == 1 }
+        try await controller.acknowledge("eu-west-1", through: 1)
+        #expect(try await single.accepted == 1)
+        // Refused for one region, then for the other.
+        try await controller.setTotalLimits(.unlimited)
+        try await controller.append([write(8)], to: "eu-west-1")
+        try await controller.append((9...11).map { write($0) }, to: "us-east-1")
+        async let both = controller.append([write(12)], to: ["eu-west-1", "us-east-1"], waitMilliseconds: 60_000)
+        try await until { deployment.time.sleepers == 1 }
+        try await controller.acknowledge("eu-west-1", through: 2)
+        try await controller.acknowledge("us-east-1", through: 1)
+        #expect(try await both.map(\.accepted) == [1, 1])
+        await controller.close()
+    }
+
+    @Test("refuses at once a call that can never fit, however long it would wait") func neverFits() async throws {
+        let deployment = try await Deployment(limits: QueueLimits(entriesMax: 5))
+        let controller = deployment.controller
+        let six = (1...6).map { write($0) }
+        do throws(HoldfastError) {
+            try await controller.append(six, to: "eu-west-1", waitMilliseconds: 60_000)
+            Issue.record("six fit into five")
+        } catch {
+            #expect(error.code == .full && error.neverFits)
+        }
+        #expect(deployment.time.sleepers == 0)
+        try await controller.append((1...5).map { write($0) }, to: "eu-west-1")
+        let later = await code { try await controller.append([write(6)], to: "eu-west-1") }
+        #expect(later == .full)
+        await controller.close()
+    }
+
     @Test("ends a wait when time is up or the task is cancelled: nothing is queued", arguments: [false, true])
     func waitEnds(isCancelled: Bool) async throws {
         let deployment = try await Deployment(limits: QueueLimits(entriesMax: 1))
@@ -261,6 +301,38 @@ private final class Served: Sendable {
             )
             #expect(try await controller.deadLetters(for: region).map(\.position) == left)
         }
+        await controller.close()
+    }
+}
+
+@Suite("Many dead letters") struct ManyDeadLettersTests {
+    @Test("of a key follow it in few transactions, and come back once each, while the replay runs") func many()
+        async throws
+    {
+        let deployment = try await Deployment(source: SystemTime())
+        let controller = deployment.controller
+        let region: RegionID = "eu-west-1"
+        var settings = impatient
+        settings.attemptsMax = 1
+        settings.exhaustion = .parkKey
+        try await controller.setReplaySettings(settings, for: region)
+        let count: UInt64 = 9_000
+        try await controller.append((1...count).map { write($0, "k") }, to: region)
+        let received = Received()
+        let isRefusing = Atomic(true)
+        let sink: ReplaySink = { batch in
+            if isRefusing.load(ordering: .relaxed) { throw CancellationError() }
+            received.take(batch)
+        }
+        try await shipping(controller, sink) { _ in
+            try await controller.wait(for: try await controller.syncPoint(for: region))
+            #expect(try await controller.pending(for: region).dead == count)
+            isRefusing.store(false, ordering: .relaxed)
+            #expect(try await controller.retryDeadLetters(region) == count)
+            try await controller.wait(for: try await controller.syncPoint(for: region))
+        }
+        #expect(received.sequences.elementsEqual(1...count))
+        #expect(try await controller.pending(for: region).dead == 0)
         await controller.close()
     }
 }

@@ -33,6 +33,20 @@ import Testing
         #expect(try FrameContent.decode(content.span) == entries)
     }
 
+    @Test("A dead letter keeps as much of its reason as fits, in whole characters", arguments: 0..<4)
+    func reason(offset: Int) throws {
+        let reason = String(repeating: "a", count: offset) + String(repeating: "\u{1F6F0}", count: 300)
+        let write = OutstandingWrite(origin: "us", incarnation: 0, sequence: 1, key: [1], value: [2])
+        let entry = FrameContent.Entry(write: write, enqueuedAt: Timestamp(milliseconds: 1))
+        let parkedAt = Timestamp(milliseconds: 2)
+        let row = DeadRow(cause: .attempts, attempts: 1, parkedAt: parkedAt, reason: reason, entry: entry)
+        let kept = try DeadRow(decoding: row.encoded().span).reason
+        #expect(reason.hasPrefix(kept))
+        #expect((DeadRow.reasonMax - 3...DeadRow.reasonMax).contains(kept.utf8.count))
+        let short = DeadRow(cause: .key, attempts: 0, parkedAt: parkedAt, reason: "no \u{e9}", entry: entry)
+        #expect(try DeadRow(decoding: short.encoded().span) == short)
+    }
+
     @Test("Damaged content throws or decodes, and never traps", arguments: 0..<64 as Range<UInt64>)
     func damagedContent(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
