@@ -51,11 +51,12 @@ let package = Package(
         .target(name: "Bytes", dependencies: ["CXXHash"], swiftSettings: strict),
         .target(name: "Zstd", dependencies: ["CZstd", "Platform"], swiftSettings: strict),
         .target(name: "LMDB", dependencies: ["CLMDB"], swiftSettings: strict),
+        .target(name: "Pages", dependencies: ["Platform"], swiftSettings: strict),
         .target(name: "RegionFailover", swiftSettings: strict),
         .target(name: "ReplayFormat", dependencies: ["RegionFailover", "Bytes"], swiftSettings: strict),
         .target(
             name: "ReplayStore",
-            dependencies: ["RegionFailover", "ReplayFormat", "LMDB", "Zstd", "Platform", log, metrics],
+            dependencies: ["RegionFailover", "ReplayFormat", "LMDB", "Pages", "Zstd", "Platform", log, metrics],
             swiftSettings: strict
         ),
         .target(

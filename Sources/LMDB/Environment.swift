@@ -25,8 +25,6 @@ private import CLMDB
         case bulk
         /// Reads beside a writer, by way of `lock.mdb`.
         case readOnly
-        /// Reads where nobody writes, and leaves `lock.mdb` alone: for a reader that may not write to the directory.
-        case readOnlyUnlocked
     }
 
     /// The numbers of the last commit.
@@ -59,7 +57,6 @@ private import CLMDB
         case .readWrite: break
         case .bulk: flags |= UInt32(MDB_NOSYNC | MDB_NOLOCK)
         case .readOnly: flags |= UInt32(MDB_RDONLY)
-        case .readOnlyUnlocked: flags |= UInt32(MDB_RDONLY | MDB_NOLOCK)
         }
         var size = mapSizeBytes
         while true {

@@ -1,4 +1,5 @@
 package import LMDB
+package import Pages
 package import Platform
 public import RegionFailover
 public import ReplayFormat
@@ -270,6 +271,19 @@ extension HoldfastError {
             )
         }
         systemCall = error.description
+    }
+
+    /// A data file that is not as LMDB writes it.
+    package init(_ error: PageError) {
+        if let system = error.system {
+            self.init(system)
+        } else {
+            self.init(
+                code: .damaged,
+                message: "The data file is not what LMDB wrote: \(error). Stop, keep a copy of the directory, and run "
+                    + "'holdfast check --level deep'."
+            )
+        }
     }
 
     /// Bytes that do not follow the format.

@@ -68,7 +68,7 @@ extension ReplayStore {
         var isInterrupted = true
         if FileSystem.exists(path + "/" + DataFile.name) {
             do throws(HoldfastError) {
-                _ = try StoreReader.open(path, beside: false)
+                _ = try StoreReader.open(path)
                 isInterrupted = false
             } catch {
                 // A file that LMDB had not written yet, or one without a superblock.

@@ -286,7 +286,7 @@ struct Checker {
         _ row: RegionRow
     ) throws(HoldfastError) {
         let table = Table.queue(row.number)
-        guard view.databases[table] != nil else {
+        guard view.has(table) else {
             return note("table", table, "The queue of region '\(region)' has no table.", region: region)
         }
         var walk = QueueWalk(region: region, row: row, ranges: ledger[row.number]?.ranges ?? [])

@@ -38,7 +38,7 @@ package enum StoreCompact {
         _ rewriting: Rewriting = Rewriting(),
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> Report {
-        let reader = try StoreReader.open(source)
+        let reader = try StoreReader.open(source, by: .transaction)
         let isNew = !FileSystem.exists(destination)
         try makeDestination(destination)
         do throws(HoldfastError) {
@@ -116,7 +116,7 @@ package enum StoreCompact {
         try held.removeLeftovers()
         let report: Report
         do throws(HoldfastError) {
-            let reader = try StoreReader.open(path, beside: false)
+            let reader = try StoreReader.open(path)
             report = try write(reader, path, DataFile.compactName, rewriting, progress)
         } catch {
             let failure = explained(error, path)
@@ -165,7 +165,7 @@ package enum StoreCompact {
 
     /// Checks a data file that was written anew, and is not complete yet.
     static func prove(_ path: String, _ file: String) throws(HoldfastError) {
-        let written = try StoreReader.open(path, beside: false, file: file, isComplete: false)
+        let written = try StoreReader.open(path, file: file, isComplete: false)
         let check = try StoreCheck.run(written, .full)
         if let finding = check.findings.first(where: { $0.severity == .error }) {
             throw HoldfastError(

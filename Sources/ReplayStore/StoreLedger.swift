@@ -10,9 +10,6 @@ package struct LedgerItem: Sendable {
 }
 
 extension StoreReader {
-    /// Bytes of rows after which a look at the ledger ends.
-    private static let ledgerLookBytes = 1 << 20
-
     /// Calls `body` with each row of the ledger, in the order of region, queue and position, until it returns false.
     ///
     /// The rows are read in short looks: none is held while `body` runs. Rows that come or go meanwhile may be missing.
@@ -46,7 +43,7 @@ extension StoreReader {
                     items.append(LedgerItem(key: key, row: .failure(error)))
                 }
                 bytes += value.count
-                return bytes < Self.ledgerLookBytes
+                return bytes < view.lookBytes
             }
             return items
         }

@@ -1,83 +1,94 @@
 private import Glibc
 internal import LMDB
+internal import Pages
 internal import Platform
 package import Zstd
 
 /// A store opened for reading only, by a process that need not be the one that writes it.
 package final class StoreReader {
+    /// How a reader reads.
+    package enum Access: Sendable {
+        /// The pages of the file, without LMDB: it needs no permission to write, is not noticed by a writer, holds no page
+        /// back, and no damage can do more than make it throw. Looks are short, and are made again when commits overtake
+        /// them.
+        case pages
+        /// A look is a read transaction of LMDB: one moment, however long it lasts, beside a writer whose file can grow
+        /// meanwhile.
+        case transaction
+    }
+
+    private enum Source {
+        case pages(PageFile)
+        case transaction(Environment)
+    }
+
     package let path: String
     /// Decompresses blocks.
     package let codec = FrameCodec()
-    private let environment: Environment
-    /// Held where the reader cannot enter itself in `lock.mdb`, so that no writer begins beside it.
+    private let source: Source
+    /// Held where the reader must have a writer kept out.
     private let lock: DirectoryLock?
-
     private let isComplete: Bool
 
-    private init(path: String, _ opened: (Environment, DirectoryLock?), _ isComplete: Bool) {
+    private init(_ path: String, _ source: Source, _ lock: DirectoryLock?, isComplete: Bool) throws(HoldfastError) {
         self.path = path
+        self.source = source
+        self.lock = lock
         self.isComplete = isComplete
-        (self.environment, self.lock) = opened
+        let codec = codec
+        try look { (view) throws(HoldfastError) in try view.loadDictionaries(into: codec) }
     }
 
     /// Opens the store at `path`.
     ///
-    /// `beside`: Whether another process may be writing. Without it `lock.mdb` is left alone: for who holds the lock.
     /// `file`: The data file's name, where it is not the usual one.
     /// `isComplete`: Whether a store is refused that is still being written from a dump or another store.
     package static func open(
         _ path: String,
-        beside: Bool = true,
+        by access: Access = .pages,
         file: String = DataFile.name,
         isComplete: Bool = true
     ) throws(HoldfastError) -> StoreReader {
-        let data = path + "/" + file
         do throws(HoldfastError) {
-            try DataFile.inspect(data)
-            if beside { try StoreDirectory.checkNotOpenHere(path) }
-            let opened = try openEnvironment(path, file, beside ? .readOnly : .readOnlyUnlocked)
-            let reader = StoreReader(path: path, opened, isComplete)
-            let codec = reader.codec
-            try reader.look { (view) throws(HoldfastError) in try view.loadDictionaries(into: codec) }
-            return reader
+            let data = try DataFile.inspect(path + "/" + file)
+            switch access {
+            case .pages: return try StoreReader(path, .pages(data), nil, isComplete: isComplete)
+            case .transaction: return try openTransactions(path, data, isComplete: isComplete)
+            }
         } catch {
             throw error.at(path)
         }
     }
 
-    private static func openEnvironment(
+    private static func openTransactions(
         _ path: String,
-        _ file: String,
-        _ access: Environment.Access
-    ) throws(HoldfastError) -> (Environment, DirectoryLock?) {
-        if case .readOnly = access, file == DataFile.name, (try? StoreDirectory.makeLockFile(path)) == nil {
-            return try openAlone(path, file)
+        _ data: PageFile,
+        isComplete: Bool
+    ) throws(HoldfastError) -> StoreReader {
+        try StoreDirectory.checkNotOpenHere(path)
+        guard (try? StoreDirectory.makeLockFile(path)) != nil else {
+            return try openAlone(path, data, isComplete: isComplete)
         }
-        do throws(LMDBError) {
-            let environment = try Environment(
-                path: file == DataFile.name ? path : path + "/" + file,
-                isDirectory: file == DataFile.name,
-                access: access,
+        let environment = try engine { () throws(LMDBError) in
+            try Environment(
+                path: path,
+                access: .readOnly,
                 mapSizeBytes: nil,
                 databasesMax: StoreLimits.databasesMax,
                 readersMax: StoreLimits.readersMax
             )
-            return (environment, nil)
-        } catch {
-            guard case .readOnly = access, error.status == EACCES || error.status == EROFS else {
-                throw HoldfastError(error)
-            }
-            return try openAlone(path, file)
         }
+        return try StoreReader(path, .transaction(environment), nil, isComplete: isComplete)
     }
 
-    /// Opens the store without `lock.mdb`, for who cannot enter himself there.
-    ///
-    /// That is safe while nobody writes, so it holds the lock meanwhile.
-    private static func openAlone(_ path: String, _ file: String) throws(HoldfastError) -> (Environment, DirectoryLock?)
-    {
+    /// Opens the store's pages for who cannot enter himself in `lock.mdb`, and keeps writers out meanwhile.
+    private static func openAlone(
+        _ path: String,
+        _ data: PageFile,
+        isComplete: Bool
+    ) throws(HoldfastError) -> StoreReader {
         switch try system({ () throws(SystemError) in try DirectoryLock.attemptShared(path) }) {
-        case .held(let lock): return (try openEnvironment(path, file, .readOnlyUnlocked).0, lock)
+        case .held(let lock): return try StoreReader(path, .pages(data), lock, isComplete: isComplete)
         case .busy(let lastWriter):
             throw HoldfastError(
                 code: .inUse,
@@ -89,16 +100,55 @@ package final class StoreReader {
     }
 
     /// Looks at the store as of the last commit.
+    ///
+    /// Beside a writer `body` can run several times, with less ``StoreView/lookBytes`` each time: only what the last run
+    /// gives counts, so it changes nothing else.
     package func look<Value>(
         _ body: (borrowing StoreView) throws(HoldfastError) -> Value
     ) throws(HoldfastError) -> Value {
         do throws(HoldfastError) {
-            let lmdb = try ReplayStore.beginRead(environment)
-            return try body(try StoreView.open(lmdb, with: nil, isComplete: isComplete))
+            switch source {
+            case .transaction(let environment):
+                return try body(try StoreView.open(try ReplayStore.beginRead(environment), with: nil))
+            case .pages(let file): return try look(file, body)
+            }
         } catch {
             throw error.at(path)
         }
     }
+
+    private func look<Value>(
+        _ file: PageFile,
+        _ body: (borrowing StoreView) throws(HoldfastError) -> Value
+    ) throws(HoldfastError) -> Value {
+        let start = System.elapsedMilliseconds
+        var lookBytes = StoreView.lookBytesMax
+        while true {
+            let meta = try pages { () throws(PageError) in try file.newestMeta() }
+            let result: Result<Value, HoldfastError>
+            do throws(HoldfastError) {
+                let snapshot = try pages { () throws(PageError) in try PageSnapshot(file, meta) }
+                let view = try StoreView.open(snapshot, isComplete: isComplete, lookBytes: lookBytes)
+                result = .success(try body(view))
+            } catch {
+                result = .failure(error)
+            }
+            // Also what seems to be damage may be a page that was written anew meanwhile.
+            if try pages({ () throws(PageError) in try file.isCurrent(meta) }) { return try result.get() }
+            lookBytes = max(1, lookBytes / 2)
+            guard System.elapsedMilliseconds - start < Self.lookMilliseconds else {
+                throw HoldfastError(
+                    code: .inUse,
+                    message:
+                        "A process commits to the store faster than this can be read at one moment. Try again when "
+                        + "it is quieter, stop it, or read a copy made by 'holdfast backup'."
+                )
+            }
+        }
+    }
+
+    /// How long a look is tried again.
+    private static let lookMilliseconds: Int64 = 10_000
 
     /// The size of the data file in bytes.
     package func fileSize(_ file: String = DataFile.name) throws(HoldfastError) -> Int64 {

@@ -93,7 +93,7 @@ package struct StoreTransaction: ~Copyable {
     ) throws(HoldfastError) {
         guard let database = core.databases[table] else { return }
         do throws(HoldfastError) {
-            try StoreView.scan(lmdb, database, from: start, body)
+            try lmdb.scan(database, from: start, body)
         } catch {
             // After an error of its own LMDB commits nothing any more.
             if error.systemCall != nil { core.failure = core.failure ?? error }
@@ -127,7 +127,7 @@ package struct StoreTransaction: ~Copyable {
     /// The fields of every row of the table `controller`, by key, checked.
     package func controllerRows() throws(HoldfastError) -> [[UInt8]: [UInt8]] {
         guard let database = core.databases[.controller] else { return [:] }
-        return try StoreView.rows(of: .controller, lmdb, database)
+        return try lmdb.rows(of: .controller, database)
     }
 
     // MARK: Regions

@@ -98,7 +98,7 @@ package enum StoreUpgrade {
         package func rows(of table: Table) throws(HoldfastError) -> [[UInt8]: [UInt8]] {
             let database = try engine { () throws(LMDBError) in try lmdb.database(table.name, create: false) }
             guard let database else { return [:] }
-            return try StoreView.rows(of: table, lmdb, database)
+            return try lmdb.rows(of: table, database)
         }
 
         /// Stores a row: its fields and their checksum.

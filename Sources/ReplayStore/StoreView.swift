@@ -1,82 +1,111 @@
 private import Bytes
-package import LMDB
+internal import LMDB
+internal import Pages
 package import RegionFailover
 package import ReplayFormat
 package import Zstd
 
 /// The store as of one moment, for reading: every row is checked as it is read.
 package struct StoreView: ~Copyable {
-    let lmdb: Transaction
-    package let databases: [Table: Database]
+    private let source: RowSource
     package let superblock: Superblock
+    /// The bytes of rows after which a look that can be cut into several should end.
+    package let lookBytes: Int
 
-    private init(lmdb: consuming Transaction, databases: [Table: Database], superblock: Superblock) {
-        self.lmdb = lmdb
-        self.databases = databases
+    private init(_ source: consuming RowSource, _ superblock: Superblock, lookBytes: Int) {
+        self.source = source
         self.superblock = superblock
+        self.lookBytes = lookBytes
     }
 
     /// Looks at the store through `lmdb`; `catalog` names the databases, or nil to open those that are there.
-    static func open(
-        _ lmdb: consuming Transaction,
-        with catalog: StoreCatalog?,
-        isComplete: Bool = true
-    ) throws(HoldfastError) -> StoreView {
-        var databases = catalog?.databases ?? [:]
-        if catalog == nil {
-            let database = try engine { () throws(LMDBError) in try lmdb.database(Table.superblock.name, create: false)
-            }
-            try checkFormat(lmdb, database.map { [.superblock: $0] } ?? [:], isComplete)
-            databases = try openAll(lmdb)
+    static func open(_ lmdb: consuming Transaction, with catalog: StoreCatalog?) throws(HoldfastError) -> StoreView {
+        if let catalog {
+            return try open(.transaction(TransactionRows(lmdb: lmdb, databases: catalog.databases)), isNew: false)
         }
-        let superblock = try readSuperblock(lmdb, databases)
-        return StoreView(lmdb: lmdb, databases: databases, superblock: superblock)
+        let (databases, unknown) = try openAll(lmdb)
+        return try open(.transaction(TransactionRows(lmdb: lmdb, databases: databases)), unknown)
     }
 
-    private static func openAll(_ lmdb: borrowing Transaction) throws(HoldfastError) -> [Table: Database] {
+    /// Looks at the store in the pages of its file.
+    ///
+    /// `isComplete`: Whether a store is refused that is still being written from a dump or another store.
+    static func open(
+        _ snapshot: PageSnapshot,
+        isComplete: Bool = true,
+        lookBytes: Int = lookBytesMax
+    ) throws(HoldfastError) -> StoreView {
+        var trees: [Table: TreeRecord] = [:]
+        var unknown: String?
+        for (name, tree) in snapshot.tables {
+            let name = String(decoding: name, as: UTF8.self)
+            if let table = Table(name: name) { trees[table] = tree } else { unknown = unknown ?? name }
+        }
+        return try open(
+            .pages(PageRows(snapshot: snapshot, trees: trees)),
+            unknown,
+            isComplete: isComplete,
+            lookBytes: lookBytes
+        )
+    }
+
+    static let lookBytesMax = 1 << 20
+
+    private static func open(
+        _ source: consuming RowSource,
+        _ unknown: String? = nil,
+        isNew: Bool = true,
+        isComplete: Bool = true,
+        lookBytes: Int = lookBytesMax
+    ) throws(HoldfastError) -> StoreView {
+        if isNew { try checkFormat(source, isComplete) }
+        if let unknown {
+            throw HoldfastError(
+                code: .damaged,
+                message:
+                    "The data file has a table '\(unknown)', which no store has. It is not Holdfast's, or damaged."
+            )
+        }
+        let superblock = try readSuperblock(source)
+        return StoreView(source, superblock, lookBytes: lookBytes)
+    }
+
+    /// Opens every database that can be a store's; gives the first that cannot.
+    private static func openAll(
+        _ lmdb: borrowing Transaction
+    ) throws(HoldfastError) -> (databases: [Table: Database], unknown: String?) {
         var names: [String] = []
-        do throws(LMDBError) {
-            var cursor = try lmdb.cursor(try lmdb.mainDatabase())
-            var found = try cursor.first()
-            while found {
-                names.append(String(decoding: cursor.key.array, as: UTF8.self))
-                found = try cursor.next()
-            }
-        } catch {
-            throw HoldfastError(error)
+        let main = try engine { () throws(LMDBError) in try lmdb.mainDatabase() }
+        try lmdb.scan(main) { (key, _) throws(HoldfastError) in
+            names.append(String(decoding: key, as: UTF8.self))
+            return true
         }
         var databases: [Table: Database] = [:]
+        var unknown: String?
         for name in names {
             guard let table = Table(name: name) else {
-                throw HoldfastError(
-                    code: .damaged,
-                    message:
-                        "The data file has a table '\(name)', which no store has. It is not Holdfast's, or damaged."
-                )
+                unknown = unknown ?? name
+                continue
             }
             let database = try engine { () throws(LMDBError) in try lmdb.database(name, create: false) }
             databases[table] = database
         }
-        return databases
+        return (databases, unknown)
     }
 
     /// Refuses a newer format, before anything else is read that may have changed with it.
     ///
     /// The rows `format` and `incomplete` keep their place, their layout and their checksum in every version.
-    private static func checkFormat(
-        _ lmdb: borrowing Transaction,
-        _ superblock: [Table: Database],
-        _ isComplete: Bool
-    ) throws(HoldfastError) {
-        guard !superblock.isEmpty else {
+    private static func checkFormat(_ source: borrowing RowSource, _ isComplete: Bool) throws(HoldfastError) {
+        guard source.has(.superblock) else {
             throw HoldfastError(
                 code: .notFound,
                 message: "The data file has no store in it: making one was interrupted. Run 'holdfast init' again."
             )
         }
-        let unfinished = try row(Key.text(Superblock.Name.incomplete.rawValue), .superblock, lmdb, superblock)
+        let unfinished = try row(Key.text(Superblock.Name.incomplete.rawValue), .superblock, source)
         guard unfinished == nil || !isComplete else { throw incomplete }
-        let row = try row(Key.text(Superblock.Name.format.rawValue), .superblock, lmdb, superblock)
+        let row = try row(Key.text(Superblock.Name.format.rawValue), .superblock, source)
         guard let row else {
             throw HoldfastError(FormatError("the superblock has no row 'format'"), in: "The superblock")
         }
@@ -98,13 +127,10 @@ package struct StoreView: ~Copyable {
         )
     }
 
-    private static func readSuperblock(
-        _ lmdb: borrowing Transaction,
-        _ databases: [Table: Database]
-    ) throws(HoldfastError) -> Superblock {
+    private static func readSuperblock(_ source: borrowing RowSource) throws(HoldfastError) -> Superblock {
         var rows: [Superblock.Name: [UInt8]] = [:]
         for name in Superblock.Name.allCases {
-            rows[name] = try row(Key.text(name.rawValue), .superblock, lmdb, databases)
+            rows[name] = try row(Key.text(name.rawValue), .superblock, source)
         }
         return try format("The superblock") { () throws(FormatError) in
             try Superblock { (name) throws(FormatError) in rows[name] }
@@ -114,32 +140,17 @@ package struct StoreView: ~Copyable {
     private static func row(
         _ key: [UInt8],
         _ table: Table,
-        _ lmdb: borrowing Transaction,
-        _ databases: [Table: Database]
+        _ source: borrowing RowSource
     ) throws(HoldfastError) -> [UInt8]? {
-        guard let database = databases[table] else { return nil }
-        let value = try engineValue(key, database, lmdb)
-        guard let value else { return nil }
+        guard let value = try source.value(of: key, in: table) else { return nil }
         return try format("A row of '\(table.name)'") { () throws(FormatError) in
             try Row.open(value.span, key: key, in: table)
         }
     }
 
-    private static func engineValue(
-        _ key: [UInt8],
-        _ database: Database,
-        _ lmdb: borrowing Transaction
-    ) throws(HoldfastError) -> [UInt8]? {
-        do throws(LMDBError) {
-            return try lmdb.value(of: key, in: database)
-        } catch {
-            throw HoldfastError(error)
-        }
-    }
-
     /// The fields of a row, checked; nil when there is none.
     package func row(_ key: [UInt8], in table: Table) throws(HoldfastError) -> [UInt8]? {
-        try Self.row(key, table, lmdb, databases)
+        try Self.row(key, table, source)
     }
 
     /// The fields of a row of the table `controller`.
@@ -147,20 +158,10 @@ package struct StoreView: ~Copyable {
 
     /// The fields of every row of the table `controller`, by key, checked.
     package func controllerRows() throws(HoldfastError) -> [[UInt8]: [UInt8]] {
-        guard let database = databases[.controller] else { return [:] }
-        return try Self.rows(of: .controller, lmdb, database)
-    }
-
-    /// The fields of every row of a small table, by key, checked.
-    static func rows(
-        of table: Table,
-        _ lmdb: borrowing Transaction,
-        _ database: Database
-    ) throws(HoldfastError) -> [[UInt8]: [UInt8]] {
         var rows: [[UInt8]: [UInt8]] = [:]
-        try scan(lmdb, database, from: []) { (key, value) throws(HoldfastError) in
-            rows[key] = try format("A row of '\(table.name)'") { () throws(FormatError) in
-                try Row.open(value, key: key, in: table)
+        try scan(.controller) { (key, value) throws(HoldfastError) in
+            rows[key] = try format("A row of 'controller'") { () throws(FormatError) in
+                try Row.open(value, key: key, in: .controller)
             }
             return true
         }
@@ -213,7 +214,7 @@ package struct StoreView: ~Copyable {
         }
         // LMDB's own count has no checksum; the first key tells how many there are.
         var first = next
-        try scan(.history) { (key, _) throws(HoldfastError) in
+        try scanKeys(.history) { (key) throws(HoldfastError) in
             first = try format("A key of 'history'") { () throws(FormatError) in try Key.number(from: key.span) }
             return false
         }
@@ -233,18 +234,14 @@ package struct StoreView: ~Copyable {
         return events
     }
 
-    /// How many pairs a table holds.
-    package func count(_ table: Table) throws(HoldfastError) -> Int {
-        guard let database = databases[table] else { return 0 }
-        do throws(LMDBError) {
-            return max(0, try lmdb.count(database))
-        } catch {
-            throw HoldfastError(error)
-        }
-    }
+    /// How many pairs a table says that it holds.
+    package func count(_ table: Table) throws(HoldfastError) -> Int { try source.count(table) }
 
     /// The tables that are there, by name.
-    package var tables: [Table] { databases.keys.sorted { $0.name < $1.name } }
+    package var tables: [Table] { source.tables.sorted { $0.name < $1.name } }
+
+    /// Whether a table is there.
+    package func has(_ table: Table) -> Bool { source.has(table) }
 
     /// Calls `body` with each pair from `start` on, in the order of the keys, until it returns false.
     package func scan(
@@ -252,38 +249,47 @@ package struct StoreView: ~Copyable {
         from start: [UInt8] = [],
         _ body: (_ key: [UInt8], _ value: Span<UInt8>) throws(HoldfastError) -> Bool
     ) throws(HoldfastError) {
-        guard let database = databases[table] else { return }
-        try Self.scan(lmdb, database, from: start, body)
+        try source.scan(table, from: start, body)
     }
 
-    static func scan(
-        _ lmdb: borrowing Transaction,
-        _ database: Database,
-        from start: [UInt8],
-        _ body: (_ key: [UInt8], _ value: Span<UInt8>) throws(HoldfastError) -> Bool
+    /// The same with the keys alone, without reading large values.
+    package func scanKeys(
+        _ table: Table,
+        from start: [UInt8] = [],
+        _ body: (_ key: [UInt8]) throws(HoldfastError) -> Bool
     ) throws(HoldfastError) {
-        do {
-            var cursor = try lmdb.cursor(database)
-            var found = try start.isEmpty ? cursor.first() : cursor.seek(start)
-            while found {
-                guard try body(cursor.key.array, cursor.value) else { return }
-                found = try cursor.next()
-            }
-        } catch let error as LMDBError {
-            throw HoldfastError(error)
-        } catch let error as HoldfastError {
-            throw error
-        } catch {
-            preconditionFailure("only the two above are thrown: \(error)")
-        }
+        try source.scanKeys(table, from: start, body)
     }
+
+    /// What the data file holds, as of the look.
+    package struct Space: Sendable, Hashable {
+        /// The number of the last transaction that changed the store.
+        package var lastTransaction: UInt64
+        /// Bytes of pages that are free inside the file.
+        package var freeBytes: UInt64
+    }
+
+    /// Counts the free pages: it reads the whole free list.
+    package func space() throws(HoldfastError) -> Space { try source.space() }
 
     /// Ends the look, and keeps the databases that it opened open.
     consuming func endKeepingHandles() throws(HoldfastError) {
-        do throws(LMDBError) {
-            try lmdb.commit()
-        } catch {
-            throw HoldfastError(error)
+        switch consume source {
+        case .transaction(let rows):
+            do throws(LMDBError) {
+                try rows.lmdb.commit()
+            } catch {
+                throw HoldfastError(error)
+            }
+        case .pages: return
+        }
+    }
+
+    /// The databases that the look's transaction has open.
+    var databases: [Table: Database] {
+        switch source {
+        case .transaction(let rows): rows.databases
+        case .pages: [:]
         }
     }
 }

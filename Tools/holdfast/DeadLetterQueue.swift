@@ -203,9 +203,8 @@ struct DeadLetterReader {
     private let region: RegionID
     private let selection: DeadLetterSelection
 
-    /// A look ends when it has this many dead letters, or that many bytes of them.
+    /// A look ends when it has this many dead letters.
     private static let lookEntries = 1024
-    private static let lookBytes = 1 << 20
 
     init(_ reader: StoreReader, _ region: RegionID, _ selection: DeadLetterSelection) {
         self.reader = reader
@@ -235,7 +234,7 @@ struct DeadLetterReader {
             var (seen, bytes) = (0, 0)
             var next: UInt64?
             try view.deadLetters(of: region, from: start) { (letter) throws(HoldfastError) in
-                guard seen < Self.lookEntries, bytes < Self.lookBytes else {
+                guard seen < Self.lookEntries, bytes < view.lookBytes else {
                     next = letter.position
                     return false
                 }

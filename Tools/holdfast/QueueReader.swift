@@ -19,8 +19,6 @@ struct QueueReader {
     /// The position after the last.
     let end: UInt64
 
-    /// A look ends when it has this many bytes of blocks.
-    private static let lookBytes = 1 << 20
     /// How many keys a look backwards begins with.
     private static let keysInLook: UInt64 = 4096
 
@@ -83,7 +81,7 @@ struct QueueReader {
                 guard position <= end else { return false }
                 found.append((position, value.array))
                 bytes += value.count
-                return bytes < Self.lookBytes
+                return bytes < view.lookBytes
             }
             return found
         }
@@ -92,7 +90,7 @@ struct QueueReader {
     private func keys(from start: UInt64, through end: UInt64) throws(HoldfastError) -> [UInt64] {
         try reader.look { (view) throws(HoldfastError) in
             var found: [UInt64] = []
-            try view.scan(.queue(queue), from: Key.number(start)) { (key, _) throws(HoldfastError) in
+            try view.scanKeys(.queue(queue), from: Key.number(start)) { (key) throws(HoldfastError) in
                 let position = try Self.position(key)
                 guard position <= end else { return false }
                 found.append(position)

@@ -1,0 +1,125 @@
+package import Platform
+
+/// The data file of an LMDB environment, read page by page, without LMDB and without a map: no damage in it can do more
+/// than make a read throw.
+package final class PageFile: Sendable {
+    package let file: File
+    package let pageSize: Int
+
+    /// Opens a file by what its meta pages say of the size of a page.
+    ///
+    /// - Throws: ``PageError`` when neither page is a meta page, or the file cannot be read.
+    package init(_ file: File) throws(PageError) {
+        self.file = file
+        do throws(PageError) {
+            pageSize = try Self.meta(file, slot: 0, at: 0).pageSize
+        } catch {
+            if error.system != nil { throw error }
+            // Where the second one stands, only the size of a page tells.
+            let sizes = (9...16).map { 1 << $0 }
+            let second = sizes.first { (try? Self.meta(file, slot: 1, at: Int64($0)))?.pageSize == $0 }
+            guard let second else { throw error }
+            pageSize = second
+        }
+    }
+
+    /// Opens a file whose pages have `pageSize` bytes, whatever it says itself.
+    package init(_ file: File, pageSize: Int) {
+        self.file = file
+        self.pageSize = pageSize
+    }
+
+    private static func meta(_ file: File, slot: Int, at offset: Int64) throws(PageError) -> Meta {
+        // A commit may be writing it now: two reads that agree have not been torn.
+        var bytes = try read(file, Meta.size, at: offset)
+        while true {
+            let again = try read(file, Meta.size, at: offset)
+            if again == bytes { return try Meta(again.span, slot: slot) }
+            bytes = again
+        }
+    }
+
+    private static func read(_ file: File, _ count: Int, at offset: Int64) throws(PageError) -> [UInt8] {
+        do throws(SystemError) {
+            return try file.read(atMost: count, at: offset)
+        } catch {
+            throw PageError(error)
+        }
+    }
+
+    /// A meta page.
+    ///
+    /// - Parameter slot: 0 or 1.
+    package func meta(_ slot: Int) throws(PageError) -> Meta {
+        let meta = try Self.meta(file, slot: slot, at: Int64(slot * pageSize))
+        guard meta.pageSize == pageSize else {
+            throw PageError(
+                "the meta page says pages have \(meta.pageSize) bytes, and they have \(pageSize)",
+                page: UInt64(slot)
+            )
+        }
+        return meta
+    }
+
+    /// The state that the last commit left.
+    ///
+    /// - Throws: ``PageError`` when one of the two meta pages is damaged: which of them is the last one is not known then.
+    package func newestMeta() throws(PageError) -> Meta {
+        let first = try meta(0)
+        let second = try meta(1)
+        return first.transaction >= second.transaction ? first : second
+    }
+
+    /// Whether everything that was read until now is of the commit that `meta` names, and of no later one.
+    package func isCurrent(_ meta: Meta) throws(PageError) -> Bool {
+        try newestMeta().transaction <= meta.transaction + 1
+    }
+
+    /// The number of whole pages in the file now.
+    package func pages() throws(PageError) -> UInt64 {
+        do throws(SystemError) {
+            return UInt64(try file.size()) / UInt64(pageSize)
+        } catch {
+            throw PageError(error)
+        }
+    }
+
+    /// The bytes of `count` pages from `number` on; fewer where the file ends.
+    package func bytes(of number: UInt64, count: Int = 1) throws(PageError) -> [UInt8] {
+        guard number < 1 << 47 else { throw PageError("there is no such page", page: number) }
+        return try Self.read(file, count * pageSize, at: Int64(number) * Int64(pageSize))
+    }
+
+    /// A branch or leaf page, proved.
+    package func page(_ number: UInt64) throws(PageError) -> Page {
+        try Page(try bytes(of: number), number: number)
+    }
+
+    /// The value that stands in pages of its own from `number` on.
+    ///
+    /// The page says how many they are, and must say what its value needs.
+    package func overflow(_ number: UInt64, size: Int, lastPage: UInt64) throws(PageError) -> [UInt8] {
+        let pages = Self.overflowPages(size, pageSize: pageSize)
+        guard number >= 2, number <= lastPage, UInt64(pages) <= lastPage - number + 1 else {
+            throw PageError("a value of \(size) bytes there is not inside the file", page: number)
+        }
+        let bytes = try bytes(of: number, count: pages)
+        guard bytes.count >= Page.headerSize + size else {
+            throw PageError("the file ends inside its value", page: number)
+        }
+        let header = bytes.span
+        guard header.little64(at: 0) == number, header.little16(at: 10) == PageKind.overflow.rawValue else {
+            throw PageError("it is not the first page of a large value", page: number)
+        }
+        guard header.little32(at: 12) == UInt32(clamping: pages) else {
+            throw PageError(
+                "it says that its value takes \(header.little32(at: 12)) pages, and it takes \(pages)",
+                page: number
+            )
+        }
+        return Array(bytes[Page.headerSize..<(Page.headerSize + size)])
+    }
+
+    /// How many pages a value of `size` bytes takes that stands in pages of its own.
+    static func overflowPages(_ size: Int, pageSize: Int) -> Int { (Page.headerSize - 1 + size) / pageSize + 1 }
+}

@@ -1,0 +1,63 @@
+/// The tables of a data file as of one commit, read from its pages.
+///
+/// A writer may go on meanwhile: LMDB reuses a page of the commit S at the earliest in the commit S + 3, and begins that
+/// one when S + 2 stands in a meta page. So what was read is of S for as long as ``PageFile/isCurrent(_:)`` says so afterwards;
+/// otherwise it is to be forgotten, errors with it, and read again in a new snapshot.
+package struct PageSnapshot: Sendable {
+    package let file: PageFile
+    package let meta: Meta
+    /// The tables by name, in the order of the names' bytes.
+    package let tables: [(name: [UInt8], tree: TreeRecord)]
+    private let trees: [[UInt8]: TreeRecord]
+
+    /// The state that the last commit left.
+    package init(_ file: PageFile) throws(PageError) { try self.init(file, try file.newestMeta()) }
+
+    /// The state that a meta page names.
+    package init(_ file: PageFile, _ meta: Meta) throws(PageError) {
+        self.file = file
+        self.meta = meta
+        var tables: [(name: [UInt8], tree: TreeRecord)] = []
+        var cursor = try PageCursor(file, meta.main, lastPage: meta.lastPage)
+        while try cursor.next() {
+            guard case .tree(let tree) = cursor.entry else {
+                throw PageError("the list of tables has a row that is no table", page: cursor.page)
+            }
+            tables.append((cursor.key, tree))
+        }
+        self.tables = tables
+        trees = Dictionary(tables.map { ($0.name, $0.tree) }) { first, _ in first }
+    }
+
+    /// The tree of a table; nil when there is no such table.
+    package func tree(_ name: [UInt8]) -> TreeRecord? { trees[name] }
+
+    /// A cursor over a table, before its first pair, or before the first whose key is at or above `start`.
+    package func cursor(_ tree: TreeRecord, from start: [UInt8] = []) throws(PageError) -> PageCursor {
+        guard tree.flags == 0 else { throw PageError("a table has the flags \(tree.flags), which no store's has") }
+        return try PageCursor(file, tree, lastPage: meta.lastPage, from: start)
+    }
+
+    /// The value of `key`; nil when the key is not there.
+    package func value(of key: [UInt8], in tree: TreeRecord) throws(PageError) -> [UInt8]? {
+        var cursor = try cursor(tree, from: key)
+        guard try cursor.next(), cursor.key == key else { return nil }
+        return try cursor.value()
+    }
+
+    /// Pages that are free inside the file, in the order of their transactions.
+    package func freePages() throws(PageError) -> [UInt64] {
+        var pages: [UInt64] = []
+        var cursor = try PageCursor(file, meta.free, lastPage: meta.lastPage, isByNumber: true)
+        while try cursor.next() {
+            let row = try cursor.value()
+            let words = row.count / 8
+            let span = row.span
+            guard row.count % 8 == 0, words >= 1, span.little64(at: 0) == UInt64(words - 1) else {
+                throw PageError("a row of the free list does not have the length that it says", page: cursor.page)
+            }
+            for index in 1..<words { pages.append(span.little64(at: 8 * index)) }
+        }
+        return pages
+    }
+}
