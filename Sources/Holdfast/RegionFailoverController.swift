@@ -82,7 +82,7 @@ public final class RegionFailoverController: Sendable {
     ) async throws(HoldfastError) -> RegionFailoverController {
         let (store, state) = try await ReplayStore.open(path, .existing, options: options) {
             (transaction) throws(HoldfastError) in
-            let stored = try MachineRows.load(transaction.regions, rows: try transaction.controllerRows())
+            let stored = try MachineRows.load(transaction.regions, rows: try transaction.machineRows())
             let clock = ControllerClock(time, stored: stored.time)
             var machine: FailoverMachine
             do throws(FailoverError) {

@@ -142,6 +142,12 @@ package struct Page: Sendable {
     private func isBelow(_ index: Int, _ key: [UInt8]) -> Bool {
         bytes[keyRange(index)].lexicographicallyPrecedes(key)
     }
+
+    /// Whether a key comes before another one: by its bytes, or as a number of the machine's, as in the free list.
+    static func isBelow(_ first: [UInt8], _ second: [UInt8], isByNumber: Bool) -> Bool {
+        guard isByNumber, first.count == 8, second.count == 8 else { return first.lexicographicallyPrecedes(second) }
+        return first.span.little64(at: 0) < second.span.little64(at: 0)
+    }
 }
 
 extension Span where Element == UInt8 {

@@ -68,7 +68,7 @@ package struct PageCursor {
         }
         guard let step = steps.last else { return false }
         let next = step.page.key(step.node)
-        guard !hasKey || isBelow(key, next) else {
+        guard !hasKey || Page.isBelow(key, next, isByNumber: isByNumber) else {
             throw PageError("the key of node \(step.node) is not above the one before it", page: step.page.number)
         }
         key = next
@@ -85,11 +85,6 @@ package struct PageCursor {
         case .overflow(let first, let size): return try file.overflow(first, size: size, lastPage: lastPage)
         case .tree: throw PageError("a pair is a table", page: page.number)
         }
-    }
-
-    private func isBelow(_ first: [UInt8], _ second: [UInt8]) -> Bool {
-        guard isByNumber, first.count == 8, second.count == 8 else { return first.lexicographicallyPrecedes(second) }
-        return first.span.little64(at: 0) < second.span.little64(at: 0)
     }
 
     /// Goes down to the leaf where `start` would be; to the first one where that is empty.

@@ -47,9 +47,7 @@ package final class PageFile: Sendable {
         }
     }
 
-    /// A meta page.
-    ///
-    /// - Parameter slot: 0 or 1.
+    /// The meta page `slot`, which is 0 or 1.
     package func meta(_ slot: Int) throws(PageError) -> Meta {
         let meta = try Self.meta(file, slot: slot, at: Int64(slot * pageSize))
         guard meta.pageSize == pageSize else {
@@ -88,6 +86,15 @@ package final class PageFile: Sendable {
     package func bytes(of number: UInt64, count: Int = 1) throws(PageError) -> [UInt8] {
         guard number < 1 << 47 else { throw PageError("there is no such page", page: number) }
         return try Self.read(file, count * pageSize, at: Int64(number) * Int64(pageSize))
+    }
+
+    /// The number that a page says it has, its flags, and how many pages it says its value takes.
+    func header(of number: UInt64) throws(PageError) -> (number: UInt64, flags: UInt16, pages: UInt32) {
+        guard number < 1 << 47 else { throw PageError("there is no such page", page: number) }
+        let bytes = try Self.read(file, Page.headerSize, at: Int64(number) * Int64(pageSize))
+        let span = bytes.span
+        guard span.count == Page.headerSize else { throw PageError("the file ends before it", page: number) }
+        return (span.little64(at: 0), span.little16(at: 10), span.little32(at: 12))
     }
 
     /// A branch or leaf page, proved.

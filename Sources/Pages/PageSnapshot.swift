@@ -50,14 +50,18 @@ package struct PageSnapshot: Sendable {
         var pages: [UInt64] = []
         var cursor = try PageCursor(file, meta.free, lastPage: meta.lastPage, isByNumber: true)
         while try cursor.next() {
-            let row = try cursor.value()
-            let words = row.count / 8
-            let span = row.span
-            guard row.count % 8 == 0, words >= 1, span.little64(at: 0) == UInt64(words - 1) else {
-                throw PageError("a row of the free list does not have the length that it says", page: cursor.page)
-            }
-            for index in 1..<words { pages.append(span.little64(at: 8 * index)) }
+            pages += try Self.identifiers(try cursor.value(), page: cursor.page)
         }
         return pages
+    }
+
+    /// The pages that a row of the free list names: their number, then each of them.
+    static func identifiers(_ row: [UInt8], page: UInt64?) throws(PageError) -> [UInt64] {
+        let words = row.count / 8
+        let span = row.span
+        guard row.count % 8 == 0, words >= 1, span.little64(at: 0) == UInt64(words - 1) else {
+            throw PageError("a row of the free list does not have the length that it says", page: page)
+        }
+        return (1..<words).map { row.span.little64(at: 8 * $0) }
     }
 }

@@ -63,9 +63,20 @@ package final class DirectoryLock: Sendable {
     /// Tries to lock `directory` against a writer, beside others that do the same.
     ///
     /// The file is made when no writer has made it yet; what is in it is left alone.
-    package static func attemptShared(_ directory: String) throws(SystemError) -> Attempt {
-        let file = try ForkTable.enter { () throws(SystemError) in
-            try File(regular: directory + "/LOCK", O_RDONLY | O_CREAT | O_NOFOLLOW)
+    ///
+    /// - Returns: Nil where there is none and none can be made: then no writer has been here, and none can come.
+    package static func attemptShared(_ directory: String) throws(SystemError) -> Attempt? {
+        let file: File
+        do throws(SystemError) {
+            file = try ForkTable.enter { () throws(SystemError) in
+                try File(regular: directory + "/LOCK", O_RDONLY | O_CREAT | O_NOFOLLOW)
+            }
+        } catch {
+            let isForbidden = error.number == EACCES || error.number == EROFS
+            guard isForbidden, FileSystem.exists(directory), !FileSystem.exists(directory + "/LOCK") else {
+                throw error
+            }
+            return nil
         }
         guard try set(CInt(F_RDLCK), on: file) else {
             ForkTable.leave(file.descriptor)

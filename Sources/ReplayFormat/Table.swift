@@ -119,6 +119,14 @@ package enum Key {
     /// The key in `controller` of a value of the whole controller.
     package static func controller(_ name: String) -> [UInt8] { Array("m\(name)".utf8) }
 
+    /// Whether a key in `controller` is of the machine's state, and not of how a queue is replayed.
+    package static func isMachine(_ key: [UInt8]) -> Bool { key.first != UInt8(ascii: "p") }
+
+    /// The region of a key in `controller` that ``replaySettings(_:)`` made; nil for every other key.
+    package static func replaySettingsRegion(_ key: [UInt8]) -> RegionID? {
+        isMachine(key) ? nil : RegionID(utf8: Array(key.dropFirst()))
+    }
+
     /// The key in `controller` of how a region's queue is replayed.
     package static func replaySettings(_ region: RegionID) -> [UInt8] { Array("p\(region.rawValue)".utf8) }
 

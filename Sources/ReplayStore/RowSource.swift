@@ -138,10 +138,15 @@ extension Transaction {
         }
     }
 
-    /// The fields of every row of a small table, by key, checked.
-    func rows(of table: Table, _ database: Database) throws(HoldfastError) -> [[UInt8]: [UInt8]] {
+    /// The fields of the rows of a small table whose keys are wanted, by key, checked.
+    func rows(
+        of table: Table,
+        _ database: Database,
+        where isWanted: ([UInt8]) -> Bool = { _ in true }
+    ) throws(HoldfastError) -> [[UInt8]: [UInt8]] {
         var rows: [[UInt8]: [UInt8]] = [:]
         try scan(database) { (key, value) throws(HoldfastError) in
+            guard isWanted(key) else { return true }
             rows[key] = try format("A row of '\(table.name)'") { () throws(FormatError) in
                 try Row.open(value, key: key, in: table)
             }

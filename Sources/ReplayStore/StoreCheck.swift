@@ -11,6 +11,8 @@ package enum StoreCheck {
         case quick
         /// Every checksum, position, counter, ledger and chain.
         case full
+        /// The same, and every page of the file: that trees are whole and in order, and no page has two uses.
+        case deep
     }
 
     /// How bad it is.
@@ -32,6 +34,8 @@ package enum StoreCheck {
         package var last: UInt64?
         /// The sub-database it is in.
         package var table: String
+        /// The page of the file that it is about.
+        package var page: UInt64?
         package var message: String
         /// What to do.
         package var action: String
@@ -48,7 +52,9 @@ package enum StoreCheck {
         package var isClean: Bool { !findings.contains { $0.severity == .error } }
     }
 
-    /// Checks the store at `path`, as of its last commit; another process may be writing.
+    /// Checks the store at `path`, as of its last commit.
+    ///
+    /// Another process may be writing when the level is ``Level/quick``; the others need one moment, so a closed store.
     ///
     /// - Throws: ``HoldfastError`` when there is nothing that can be checked: no store, no permission, a newer format.
     ///   Damage is a finding, not an error.
@@ -57,22 +63,27 @@ package enum StoreCheck {
             return try run(try StoreReader.open(path), level)
         } catch {
             guard error.code == .damaged else { throw error }
-            return unreadable(error)
+            var report = unreadable(error)
+            if level == .deep { report.findings += try PageFindings.of(path + "/" + DataFile.name) }
+            return report
         }
     }
 
     /// Checks what `reader` has open.
     package static func run(_ reader: StoreReader, _ level: Level) throws(HoldfastError) -> Report {
+        var report: Report
         do throws(HoldfastError) {
-            return try reader.look { (view) throws(HoldfastError) in
+            report = try reader.look { (view) throws(HoldfastError) in
                 var checker = Checker(level: level, codec: reader.codec)
                 try checker.check(view)
                 return checker.report
             }
         } catch {
             guard error.code == .damaged else { throw error }
-            return unreadable(error)
+            report = unreadable(error)
         }
+        if level == .deep { report.findings += try PageFindings.of(reader.path + "/" + reader.file) }
+        return report
     }
 
     private static func unreadable(_ error: HoldfastError) -> Report {
@@ -139,12 +150,12 @@ struct Checker {
         for (region, row) in rows {
             checkCounters(region, row)
             try checkQueue(view, region, row)
-            if level == .full {
+            if level != .quick {
                 try checkSeen(view, region, row)
                 try checkDead(view, region, row)
             }
         }
-        if level == .full {
+        if level != .quick {
             try checkDictionaries(view)
             try checkRows(of: [.raft], view)
             try checkNothingExtra(view, rows.map(\.1.number))
@@ -198,8 +209,23 @@ struct Checker {
     }
 
     private mutating func checkController(_ view: borrowing StoreView, _ regions: [RegionID]) throws(HoldfastError) {
+        for (key, value) in try pairs(.controller, view) {
+            guard let region = Key.replaySettingsRegion(key) else { continue }
+            do throws(FormatError) {
+                let fields = try Row.open(value.span, key: key, in: .controller)
+                _ = try ReplaySettings(decoding: fields.span)
+            } catch {
+                note(
+                    "settings",
+                    .controller,
+                    "How the queue of region '\(region)' is replayed: \(error.description). Its replay waits.",
+                    region: region,
+                    action: "Set it again: 'holdfast region replay' with at least one setting for this region."
+                )
+            }
+        }
         do throws(HoldfastError) {
-            let snapshot = try MachineRows.load(regions, rows: try view.controllerRows())
+            let snapshot = try MachineRows.load(regions, rows: try view.machineRows())
             do throws(FailoverError) {
                 _ = try FailoverMachine(restoring: snapshot)
             } catch {
@@ -212,7 +238,7 @@ struct Checker {
     }
 
     private mutating func checkHistory(_ view: borrowing StoreView) throws(HoldfastError) {
-        guard level == .full else { return }
+        guard level != .quick else { return }
         var next: UInt64?
         var isWhole = true
         for (key, value) in try pairs(.history, view) {
@@ -292,7 +318,7 @@ struct Checker {
         var walk = QueueWalk(region: region, row: row, ranges: ledger[row.number]?.ranges ?? [])
         let count = try view.count(table)
         var index = 0
-        let isFull = level == .full
+        let isFull = level != .quick
         let codec = codec
         let store = view.superblock.store
         try view.scan(table) { (key, value) throws(HoldfastError) in

@@ -29,9 +29,18 @@ package final class StoreReader {
     /// Held where the reader must have a writer kept out.
     private let lock: DirectoryLock?
     private let isComplete: Bool
+    /// The data file's name.
+    let file: String
 
-    private init(_ path: String, _ source: Source, _ lock: DirectoryLock?, isComplete: Bool) throws(HoldfastError) {
+    private init(
+        _ path: String,
+        _ source: Source,
+        _ lock: DirectoryLock?,
+        file: String = DataFile.name,
+        isComplete: Bool
+    ) throws(HoldfastError) {
         self.path = path
+        self.file = file
         self.source = source
         self.lock = lock
         self.isComplete = isComplete
@@ -52,7 +61,7 @@ package final class StoreReader {
         do throws(HoldfastError) {
             let data = try DataFile.inspect(path + "/" + file)
             switch access {
-            case .pages: return try StoreReader(path, .pages(data), nil, isComplete: isComplete)
+            case .pages: return try StoreReader(path, .pages(data), nil, file: file, isComplete: isComplete)
             case .transaction: return try openTransactions(path, data, isComplete: isComplete)
             }
         } catch {
@@ -88,6 +97,7 @@ package final class StoreReader {
         isComplete: Bool
     ) throws(HoldfastError) -> StoreReader {
         switch try system({ () throws(SystemError) in try DirectoryLock.attemptShared(path) }) {
+        case nil: return try StoreReader(path, .pages(data), nil, isComplete: isComplete)
         case .held(let lock): return try StoreReader(path, .pages(data), lock, isComplete: isComplete)
         case .busy(let lastWriter):
             throw HoldfastError(
@@ -151,7 +161,7 @@ package final class StoreReader {
     private static let lookMilliseconds: Int64 = 10_000
 
     /// The size of the data file in bytes.
-    package func fileSize(_ file: String = DataFile.name) throws(HoldfastError) -> Int64 {
+    package func fileSize() throws(HoldfastError) -> Int64 {
         try system { () throws(SystemError) in try File(path + "/" + file, O_RDONLY).size() }
     }
 }

@@ -125,9 +125,9 @@ package struct StoreTransaction: ~Copyable {
     }
 
     /// The fields of every row of the table `controller`, by key, checked.
-    package func controllerRows() throws(HoldfastError) -> [[UInt8]: [UInt8]] {
+    package func machineRows() throws(HoldfastError) -> [[UInt8]: [UInt8]] {
         guard let database = core.databases[.controller] else { return [:] }
-        return try lmdb.rows(of: .controller, database)
+        return try lmdb.rows(of: .controller, database, where: Key.isMachine)
     }
 
     // MARK: Regions

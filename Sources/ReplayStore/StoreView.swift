@@ -156,10 +156,22 @@ package struct StoreView: ~Copyable {
     /// The fields of a row of the table `controller`.
     package func controllerRow(_ key: [UInt8]) throws(HoldfastError) -> [UInt8]? { try row(key, in: .controller) }
 
+    /// The fields of the rows of the table `controller` that are the machine's, by key, checked.
+    ///
+    /// How a queue is replayed is not among them: damage there is that region's alone.
+    package func machineRows() throws(HoldfastError) -> [[UInt8]: [UInt8]] { try controllerRows(where: Key.isMachine) }
+
     /// The fields of every row of the table `controller`, by key, checked.
     package func controllerRows() throws(HoldfastError) -> [[UInt8]: [UInt8]] {
+        try controllerRows { _ in true }
+    }
+
+    private func controllerRows(
+        where isWanted: ([UInt8]) -> Bool
+    ) throws(HoldfastError) -> [[UInt8]: [UInt8]] {
         var rows: [[UInt8]: [UInt8]] = [:]
         try scan(.controller) { (key, value) throws(HoldfastError) in
+            guard isWanted(key) else { return true }
             rows[key] = try format("A row of 'controller'") { () throws(FormatError) in
                 try Row.open(value, key: key, in: .controller)
             }

@@ -58,6 +58,43 @@ import Testing
         return (sequences, failure, lost)
     }
 
+    @Test("in how a queue is replayed holds up that replay alone, is named, and ends when it is set again")
+    func settings() async throws {
+        let deployment = try await Deployment()
+        let region: RegionID = "eu-west-1"
+        var settings = ReplaySettings.standard
+        settings.attemptsMax = 5
+        try await deployment.controller.setReplaySettings(settings, for: region)
+        try await deployment.controller.append([write(1)], to: region)
+        await deployment.controller.close()
+        let path = deployment.path + "/data.mdb"
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+        let key = Data("p\(region)".utf8)
+        var start = bytes.startIndex
+        while let place = bytes.range(of: key, in: start..<bytes.endIndex) {
+            bytes[place.upperBound + 3] ^= 4
+            start = place.upperBound
+        }
+        try #require(start > bytes.startIndex)
+        try bytes.write(to: URL(fileURLWithPath: path))
+        let findings = try StoreCheck.run(deployment.path, level: .quick).findings
+        #expect(findings.map(\.code) == ["settings"] && findings.first?.region == region)
+        let controller = try await RegionFailoverController.open(
+            at: deployment.path,
+            options: Deployment.options,
+            time: deployment.time
+        )
+        #expect(try await controller.append([write(2)], to: region).accepted == 1)
+        #expect(try await controller.append([write(2)], to: "us-east-1").accepted == 1)
+        #expect(await code { try await controller.replaySettings(for: region) } == .damaged)
+        #expect(try await controller.replaySettings(for: "us-east-1") == .standard)
+        try await controller.setReplaySettings(settings, for: region)
+        #expect(try await controller.replaySettings(for: region) == settings)
+        #expect(try await controller.drain(region).entries.map(\.write.sequence) == [1, 2])
+        await controller.close()
+        #expect(try StoreCheck.run(deployment.path, level: .full).findings == [])
+    }
+
     @Test("in a key of the queue loses at most what the ledger says, and holds up nobody", arguments: 0..<64)
     func keys(bit: Int) async throws {
         let (deployment, whole) = try await store()

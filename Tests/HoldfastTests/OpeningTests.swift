@@ -41,14 +41,6 @@ import Testing
         #expect(error?.message.contains("pid \(getpid())") == true)
     }
 
-    @Test("A fork of the process is refused, and does not keep the lock") func fork() async {
-        // In a process of its own, whose other threads rest: a child has only the one that forked, and must not find a
-        // lock of the runtime or of a sanitizer taken by another.
-        await #expect(processExitsWith: .success) {
-            try await refusesFork()
-        }
-    }
-
     @Test("A path without a store, and one with something else, are told apart") func nothingThere() async throws {
         let directory = try TemporaryDirectory()
         let path = directory.appending("store")
@@ -282,40 +274,4 @@ private func create(_ path: String) async throws -> RegionFailoverController {
         options: Deployment.options,
         time: manualTime
     )
-}
-
-private func refusesFork() async throws {
-    let directory = try TemporaryDirectory()
-    let path = directory.appending("store")
-    let controller = try await create(path)
-    var answer: [CInt] = [-1, -1]
-    try #require(unsafe pipe(&answer) == 0)
-    defer { close(answer[0]) }
-    // Swift hides fork: a child of a process with threads may do almost nothing. This one asks, and leaves.
-    typealias Fork = @convention(c) () -> pid_t
-    let symbol = unsafe dlsym(nil, "fork")
-    let child = unsafe unsafeBitCast(symbol, to: Fork.self)()
-    if child == 0 {
-        let refused = await code { try await controller.append([write(1)], to: "eu") } == .forkedChild
-        _ = unsafe Glibc.write(answer[1], refused ? "r" : "a", 1)
-        sleep(600)
-        _exit(1)
-    }
-    close(answer[1])
-    defer {
-        kill(child, SIGKILL)
-        _ = waitpid(child, nil, 0)
-    }
-    // A child that is not refused waits for ever, for a writer thread that it does not have.
-    var waiting = pollfd(fd: answer[0], events: Int16(POLLIN), revents: 0)
-    try #require(unsafe poll(&waiting, 1, 20_000) == 1, "the child was not refused")
-    var said: UInt8 = 0
-    #expect(unsafe read(answer[0], &said, 1) == 1 && said == UInt8(ascii: "r"), "the child was not refused")
-    await controller.close()
-    // The child is there still, and so would be its copy of the lock.
-    let again = try await RegionFailoverController.open(at: path, options: Deployment.options)
-    #expect(try await again.append([write(1)], to: "eu").accepted == 1)
-    await again.close()
-    var status: CInt = 0
-    #expect(unsafe waitpid(child, &status, WNOHANG) == 0, "the child did not live to the end")
 }

@@ -9,12 +9,13 @@ struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Look for bytes that are not what was written, and for numbers that contradict each other.",
         discussion: """
-            quick reads the rows and both ends of each queue; full reads everything: each checksum, position, counter, \
-            ledger and chain. Nothing is repaired or changed. Findings go to standard output; the exit code is 65 when \
-            one is an error. Works while another process has the store open, in one read transaction.
+            quick reads the rows and both ends of each queue, also while another process has the store open; full reads \
+            everything: each checksum, position, counter, ledger and chain; deep also every page of the file. Those two \
+            need one moment, so no process may have the store open. Nothing is repaired or changed. Findings go to \
+            standard output; the exit code is 65 when one is an error.
 
             Example:
-              holdfast check ./store --level full
+              holdfast check ./store --level deep
             """
     )
 
@@ -24,6 +25,9 @@ struct Check: ParsableCommand {
     @OptionGroup var format: FormatOption
 
     func run() throws {
+        let lock =
+            level == .quick ? nil : try ClosedStore.lock(argument.store, otherwise: ", or check it with --level quick.")
+        defer { withExtendedLifetime(lock) {} }
         let report = try StoreCheck.run(argument.store, level: level)
         switch format.forObject {
         case .table: try printTable(report)
@@ -57,7 +61,7 @@ struct Check: ParsableCommand {
         let style = Style()
         let verdict = report.isClean ? style.green("clean") : style.red("damaged")
         let read =
-            level == .full ? ", \(report.blocks) blocks and \(report.entries) entries" : " and the ends of the queues"
+            level != .quick ? ", \(report.blocks) blocks and \(report.entries) entries" : " and the ends of the queues"
         try output.line("\(verdict): \(report.regions) regions\(read) were checked (\(level.rawValue))")
         try output.flush()
     }
@@ -76,6 +80,7 @@ extension StoreCheck.Finding {
         if let first { members.append(("first", .unsigned(first))) }
         if let last { members.append(("last", .unsigned(last))) }
         if !table.isEmpty { members.append(("table", .string(table))) }
+        if let page { members.append(("page", .unsigned(page))) }
         return .object(members + [("message", .string(message)), ("action", .string(action))])
     }
 }

@@ -6,7 +6,7 @@ import ReplayStore
 struct ClosedStore {
     let path: String
     let reader: StoreReader
-    private let lock: DirectoryLock
+    private let lock: DirectoryLock?
 
     /// Opens the store at `path` for reading, and keeps writers out.
     ///
@@ -14,14 +14,26 @@ struct ClosedStore {
     init(_ path: String, otherwise: String = ".") throws {
         // First, so that a directory without a store is told as such, and gets no LOCK.
         let reader = try StoreReader.open(path)
-        switch try DirectoryLock.attemptShared(path) {
-        case .held(let lock): (self.path, self.reader, self.lock) = (path, reader, lock)
-        case .busy(let lastWriter):
-            throw HoldfastError(
-                code: .inUse,
-                message: "A process has the store open (its LOCK was last written by \(lastWriter)). Stop it"
-                    + otherwise
-            ).at(path)
+        (self.path, self.reader, self.lock) = (path, reader, try Self.lock(path, otherwise: otherwise))
+    }
+
+    /// Keeps writers out of the store at `path`, for as long as the lock lives; nil where nobody can write it.
+    static func lock(_ path: String, otherwise: String = ".") throws -> DirectoryLock? {
+        // A directory without a store gets no LOCK.
+        guard FileSystem.exists(path + "/" + DataFile.name) else { return nil }
+        do {
+            switch try DirectoryLock.attemptShared(path) {
+            case .held(let lock): return lock
+            case nil: return nil
+            case .busy(let lastWriter):
+                throw HoldfastError(
+                    code: .inUse,
+                    message: "A process has the store open (its LOCK was last written by \(lastWriter)). Stop it"
+                        + otherwise
+                ).at(path)
+            }
+        } catch let error as SystemError {
+            throw HoldfastError(error).at(path)
         }
     }
 

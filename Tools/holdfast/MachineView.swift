@@ -6,7 +6,7 @@ extension StoreView {
     /// The failover machine's stored state.
     func machine() throws(HoldfastError) -> FailoverMachine.Snapshot {
         let regions = try regionRows().map(\.0)
-        return try MachineRows.load(regions, rows: try controllerRows())
+        return try MachineRows.load(regions, rows: try machineRows())
     }
 }
 

@@ -86,7 +86,7 @@ extension Region {
             let settings: ReplaySettings
             if setsAnything {
                 settings = try await argument.withController { controller in
-                    let settings = changed(try await controller.replaySettings(for: region))
+                    let settings = changed(try await present(of: region, controller))
                     try await controller.setReplaySettings(settings, for: region)
                     return settings
                 }
@@ -97,6 +97,20 @@ extension Region {
                 }
             }
             try printObject(format.forObject, settings.json(region), settings.facts(region))
+        }
+
+        /// The settings as they are; the standard ones, which is told, in place of damaged ones.
+        private func present(
+            of region: RegionID,
+            _ controller: RegionFailoverController
+        ) async throws(HoldfastError) -> ReplaySettings {
+            do throws(HoldfastError) {
+                return try await controller.replaySettings(for: region)
+            } catch {
+                guard error.code == .damaged else { throw error }
+                talk("\(error.message)\nWhat is not given now is set to what a new region has.")
+                return .standard
+            }
         }
 
         private func changed(_ settings: ReplaySettings) -> ReplaySettings {

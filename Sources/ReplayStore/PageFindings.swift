@@ -1,0 +1,60 @@
+private import Glibc
+internal import Pages
+internal import Platform
+internal import RegionFailover
+
+/// What a walk over the pages of a data file finds, as a check tells it.
+enum PageFindings {
+    /// Walks over every page of the file at `path`, as of the newest meta page that can be read.
+    static func of(_ path: String) throws(HoldfastError) -> [StoreCheck.Finding] {
+        let data = try system { () throws(SystemError) in try File(regular: path, O_RDONLY) }
+        let file: PageFile
+        do throws(PageError) {
+            file = try PageFile(data)
+        } catch {
+            guard error.system == nil else { throw HoldfastError(error) }
+            return [finding("meta", error.what, page: error.page)]
+        }
+        var findings: [StoreCheck.Finding] = []
+        var metas: [Meta] = []
+        for slot in 0...1 {
+            do throws(PageError) {
+                metas.append(try file.meta(slot))
+            } catch {
+                guard error.system == nil else { throw HoldfastError(error) }
+                findings.append(finding("meta", error.what, page: UInt64(slot)))
+            }
+        }
+        guard let newest = metas.max(by: { $0.transaction < $1.transaction }) else { return findings }
+        let walk = try pages { () throws(PageError) in try PageWalk(file, newest, .values) }
+        return findings
+            + walk.findings.map { found in
+                finding(
+                    found.code,
+                    found.what,
+                    table: found.table,
+                    page: found.page,
+                    severity: found.isWarning ? .warning : .error
+                )
+            }
+    }
+
+    private static func finding(
+        _ code: String,
+        _ what: String,
+        table: String = "",
+        page: UInt64?,
+        severity: StoreCheck.Severity = .error
+    ) -> StoreCheck.Finding {
+        StoreCheck.Finding(
+            code: "page." + code,
+            severity: severity,
+            table: table,
+            page: page,
+            message: (page.map { "Page \($0): " } ?? "") + what + ".",
+            action: severity == .warning
+                ? "Nothing is damaged. 'holdfast compact' writes the store anew."
+                : "Open the store no more: keep a copy, and run 'holdfast recover' on it."
+        )
+    }
+}

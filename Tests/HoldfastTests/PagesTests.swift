@@ -1,0 +1,190 @@
+import Foundation
+import Glibc
+import Holdfast
+import HoldfastTesting
+import Pages
+import Platform
+import ReplayFormat
+import ReplayStore
+import Testing
+import Zstd
+
+@Suite("The pages of a data file") struct PagesTests {
+    private func file(_ deployment: Deployment) throws -> PageFile {
+        try PageFile(File(regular: deployment.path + "/data.mdb", O_RDONLY))
+    }
+
+    /// Appends, acknowledges and drains at random: one durable change.
+    private func change(
+        _ controller: RegionFailoverController,
+        _ next: inout UInt64,
+        _ random: inout SplitMix64
+    ) async throws {
+        let region: RegionID =
+            ["eu-west-1", "us-east-1", "ap-northeast-1"].randomElement(using: &random) ?? "eu-west-1"
+        let pending = try await controller.pendingCount(for: region)
+        if pending > 200 || pending > 0 && Int.random(in: 0..<3, using: &random) == 0 {
+            _ = try await controller.drain(region, max: Int.random(in: 1...100, using: &random))
+            return
+        }
+        let count = UInt64.random(in: 1...40, using: &random)
+        let size = [10, 100, 3000].randomElement(using: &random) ?? 10
+        let writes = (next..<(next + count)).map { sequence in
+            OutstandingWrite(
+                origin: "us-west-2",
+                incarnation: 0,
+                sequence: sequence,
+                key: Array("k\(sequence)".utf8),
+                value: (0..<size).map { _ in UInt8.random(in: 0...255, using: &random) }
+            )
+        }
+        next += count
+        try await controller.append(writes, to: region)
+    }
+
+    @Test(
+        "of a commit are written again in the third commit after it at the earliest",
+        arguments: 0..<4 as Range<UInt64>
+    )
+    func reuse(seed: UInt64) async throws {
+        var random = SplitMix64(seed: seed)
+        let deployment = try await Deployment()
+        let file = try file(deployment)
+        var next: UInt64 = 1
+        /// The pages in use of the last commits, by transaction, with what was in them.
+        var kept: [(transaction: UInt64, pages: [UInt64: [UInt8]])] = []
+        var reused = 0
+        for _ in 0..<120 {
+            try await change(deployment.controller, &next, &random)
+            let meta = try file.newestMeta()
+            for (transaction, pages) in kept {
+                let age = meta.transaction - transaction
+                let changed = try pages.filter { try file.bytes(of: $0.key) != $0.value }
+                if age <= 2 { #expect(changed.isEmpty, "seed \(seed), \(age) commits after \(transaction)") }
+                if age == 3, !changed.isEmpty { reused += 1 }
+            }
+            kept.removeAll { meta.transaction - $0.transaction >= 3 }
+            let walk = try PageWalk(file, meta, .values)
+            #expect(walk.findings == [], "seed \(seed)")
+            var pages: [UInt64: [UInt8]] = [:]
+            for page in 2...meta.lastPage where walk.reached.contains(page) { pages[page] = try file.bytes(of: page) }
+            kept.append((meta.transaction, pages))
+        }
+        // The bound is not a guess: one commit later the pages are gone.
+        #expect(reused > 0, "seed \(seed)")
+        await deployment.controller.close()
+    }
+
+    @Test("are read as of one commit while a writer goes on at full speed") func live() async throws {
+        let deployment = try await Deployment(source: SystemTime())
+        let (controller, path) = (deployment.controller, deployment.path)
+        let isDone = Flag()
+        let writer = Task {
+            var random = SplitMix64(seed: 1)
+            var next: UInt64 = 1
+            while !isDone.isSet { try await change(controller, &next, &random) }
+            return next
+        }
+        var looks = 0
+        var transactions: Set<UInt64> = []
+        while looks < 200 || transactions.count < 50 {
+            await Task.yield()
+            let reader = try StoreReader.open(path)
+            let entries = try reader.look { (view) throws(HoldfastError) -> Int in
+                var entries = 0
+                for (region, row) in try view.regionRows() {
+                    let walked = try view.entries(of: region, reader.codec)
+                    // What the row says and what the blocks hold are of the same commit.
+                    #expect(walked.elementsEqual(row.headPosition..<row.nextPosition))
+                    entries += walked.count
+                }
+                return entries
+            }
+            looks += 1
+            transactions.insert(try file(deployment).newestMeta().transaction)
+            #expect(entries >= 0)
+        }
+        isDone.set()
+        #expect(try await writer.value > 50)
+        await controller.close()
+    }
+
+    @Test("that are damaged are named by a deep check, and by nothing less", arguments: 0..<24 as Range<UInt64>)
+    func deep(seed: UInt64) async throws {
+        var random = SplitMix64(seed: seed)
+        let deployment = try await Deployment()
+        var next: UInt64 = 1
+        for _ in 0..<60 { try await change(deployment.controller, &next, &random) }
+        let large = OutstandingWrite(
+            origin: "us-west-2",
+            incarnation: 1,
+            sequence: 1,
+            key: [1],
+            value: (0..<6000).map { _ in UInt8.random(in: 0...255, using: &random) }
+        )
+        try await deployment.controller.append([large], to: "eu-west-1")
+        await deployment.controller.close()
+        #expect(try StoreCheck.run(deployment.path, level: .deep).findings.filter { $0.severity == .error } == [])
+        let file = try file(deployment)
+        let meta = try file.newestMeta()
+        let walk = try PageWalk(file, meta, .values)
+        // A large value that says it takes more pages, a page that is free and in use, or a pair that LMDB counts too many.
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: deployment.path + "/data.mdb"))
+        let kind = seed % 3
+        switch kind {
+        case 0:
+            let pages = try (2...meta.lastPage).filter {
+                let page = try file.bytes(of: $0)
+                return walk.reached.contains($0) && page[10] == 4 && page[0] == UInt8(truncatingIfNeeded: $0)
+            }
+            let page = try #require(pages.randomElement(using: &random))
+            bytes[Int(page) * file.pageSize + 12] ^= 2
+        case 1:
+            // The free list is small: its first row is in its root.
+            let row = Int(meta.free.root) * file.pageSize
+            let node = row + Int(bytes[row + 16]) + Int(bytes[row + 17]) << 8
+            let used = try #require((2...meta.lastPage).first { walk.reached.contains($0) })
+            let place = node + 8 + 8 + 8
+            try #require(bytes[node + 4] == 0)
+            for byte in 0..<8 { bytes[place + byte] = UInt8(truncatingIfNeeded: used >> (8 * UInt64(byte))) }
+        default:
+            let page = Int(meta.main.root) * file.pageSize
+            let node = page + Int(bytes[page + 16]) + Int(bytes[page + 17]) << 8
+            let name = Int(bytes[node + 6])
+            bytes[node + 8 + name + 32] ^= 1
+        }
+        try bytes.write(to: URL(fileURLWithPath: deployment.path + "/data.mdb"))
+        let findings = try StoreCheck.run(deployment.path, level: .deep).findings.filter { $0.severity == .error }
+        let wanted = ["page.value", "page.free", "page.counts"][Int(kind)]
+        #expect(findings.contains { $0.code == wanted }, "seed \(seed): \(findings)")
+    }
+}
+
+private final class Flag: Sendable {
+    private let state = Lock(false)
+    var isSet: Bool { state.withLock { $0 } }
+    func set() { state.withLock { $0 = true } }
+}
+
+extension StoreView {
+    /// The positions that are queued for a region, from the cursor on.
+    fileprivate func entries(of region: RegionID, _ codec: FrameCodec) throws(HoldfastError) -> [UInt64] {
+        guard let row = try regionRow(region) else { return [] }
+        var positions: [UInt64] = []
+        let store = superblock.store
+        var failure: FormatError?
+        try scan(.queue(row.number)) { (key, value) throws(HoldfastError) in
+            do throws(FormatError) {
+                let position = try Key.number(from: key.span)
+                let block = try VerifiedBlock(value, store: store, queue: row.number, firstPosition: position)
+                positions += try block.entries(codec).map(\.position).filter { $0 >= row.headPosition }
+                return true
+            } catch {
+                failure = error
+                return false
+            }
+        }
+        if let failure { throw HoldfastError(failure, in: "A block") }
+        return positions
+    }
+}
