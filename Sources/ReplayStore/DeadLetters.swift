@@ -77,6 +77,19 @@ public enum DeadLetterSelection: Sendable, Hashable {
     }
 }
 
+/// Positions in order, those that follow each other as one range, with the bytes of their entries.
+struct LostRanges {
+    private(set) var ranges: [(positions: ClosedRange<UInt64>, rawBytes: UInt64)] = []
+
+    mutating func add(_ position: UInt64, _ rawBytes: Int) {
+        if let last = ranges.last, last.positions.upperBound &+ 1 == position {
+            ranges[ranges.count - 1] = (last.positions.lowerBound...position, last.rawBytes + UInt64(rawBytes))
+        } else {
+            ranges.append((position...position, UInt64(rawBytes)))
+        }
+    }
+}
+
 extension StoreTransaction {
     /// Sets entries at the head of a queue aside as dead letters.
     ///
@@ -120,11 +133,8 @@ extension StoreTransaction {
             }
             events += try moveHead(region, .to(last.position + 1), as: .dead, now: now)
         }
-        var row = try regionRow(region)
-        let parked = row.counters.dead &- before.counters.dead
+        let parked = try regionRow(region).counters.dead &- before.counters.dead
         guard parked > 0 else { return (0, events) }
-        row.attempts = 0
-        setRegionRow(region, row)
         events += try noteEmpty(region, now: now)
         core.tally.regions[region, default: .init()].parked += parked
         return (parked, events)
@@ -200,7 +210,7 @@ extension StoreTransaction {
         guard excess.isNone else {
             throw .full(
                 region,
-                limit: excess.entries > 0 ? "entries" : excess.untilStored != nil ? "bytes" : "age",
+                limit: excess.entriesAtMost != nil ? "entries" : excess.storedAtMost != nil ? "bytes" : "age",
                 "The queue of region '\(region)' has no room for \(entries.count) dead letters, and its oldest entries are "
                     + "not dropped for them: replay and acknowledge, or raise its limits."
             )
@@ -228,29 +238,36 @@ extension StoreTransaction {
         now: Timestamp
     ) throws(HoldfastError) -> Settled {
         let (rows, isLast) = try deadRows(region, selection, below: end)
-        guard let first = rows.first?.position else { return Settled(count: 0, isLast: true) }
+        guard !rows.isEmpty else { return Settled(count: 0, isLast: true) }
         var row = try regionRow(region)
-        var start = first
-        var end = first
-        var count: UInt64 = 0
-        var rawBytes: UInt64 = 0
-        for index in rows.indices {
-            try delete(Key.number(rows[index].position), in: .dead(row.number))
-            end = rows[index].position
-            count += 1
-            rawBytes += UInt64(rows[index].row.entry.write.rawBytes)
-            if index + 1 < rows.count, rows[index + 1].position == end + 1 { continue }
-            let lost = LostRow(reason: .discarded, at: now, entries: count, rawBytes: rawBytes, anchor: .zero)
-            try put(lost.encoded(), key: Key.lost(region, queue: row.number, first: start, last: end), in: .lost)
-            (count, rawBytes) = (0, 0)
-            if index + 1 < rows.count { start = rows[index + 1].position }
+        var ranges = LostRanges()
+        for letter in rows {
+            try delete(Key.number(letter.position), in: .dead(row.number))
+            ranges.add(letter.position, letter.row.entry.write.rawBytes)
         }
+        try put(ranges, reason: .discarded, of: region, row.number, now: now)
         let dropped = UInt64(rows.count)
         row.counters.dead = row.counters.dead >= dropped ? row.counters.dead - dropped : 0
         row.counters.dropped &+= dropped
         setRegionRow(region, row)
         core.tally.regions[region, default: .init()].discarded += dropped
         return Settled(count: dropped, isLast: isLast)
+    }
+
+    /// Notes in the ledger where dead letters were.
+    mutating func put(
+        _ lost: LostRanges,
+        reason: LostRow.Reason,
+        of region: RegionID,
+        _ queue: UInt32,
+        now: Timestamp
+    ) throws(HoldfastError) {
+        for (range, rawBytes) in lost.ranges {
+            let entries = range.upperBound - range.lowerBound + 1
+            let row = LostRow(reason: reason, at: now, entries: entries, rawBytes: rawBytes, anchor: .zero)
+            let key = Key.lost(region, queue: queue, first: range.lowerBound, last: range.upperBound)
+            try put(row.encoded(), key: key, in: .lost)
+        }
     }
 
     /// Notes how often the entries at the cursor were sent in vain.
