@@ -159,75 +159,6 @@ extension StoreTransaction {
         package var isLast: Bool
     }
 
-    /// One transaction settles at most so many dead letters.
-    static var settledAtOnce: Int { 16_384 }
-    /// One transaction settles at most so many bytes of dead letters, and one letter more.
-    static var settledBytesAtOnce: Int { 64 << 20 }
-
-    /// The dead letters of a region below a position that a selection names, in the order of their positions: as many as
-    /// a transaction settles.
-    private func deadRows(
-        _ region: RegionID,
-        _ selection: DeadLetterSelection,
-        below end: UInt64
-    ) throws(HoldfastError) -> (rows: [(position: UInt64, row: DeadRow)], isLast: Bool) {
-        let table = Table.dead(try regionRow(region).number)
-        var rows: [(UInt64, DeadRow)] = []
-        var bytes = 0
-        var isLast = true
-        try scan(table) { (key, value) throws(HoldfastError) in
-            let (position, row) = try format("A dead letter of region '\(region)'") { () throws(FormatError) in
-                try DeadRow.read(key, value, in: table)
-            }
-            guard position < end else { return false }
-            guard selection.matches(position, row.entry.write) else { return true }
-            isLast = rows.count < Self.settledAtOnce && bytes < Self.settledBytesAtOnce
-            if isLast { rows.append((position, row)) }
-            bytes += row.entry.write.rawBytes
-            return isLast
-        }
-        return (rows, isLast)
-    }
-
-    /// Puts dead letters from below the position `end` back at the end of their queue, as many as a transaction settles.
-    ///
-    /// They get new positions, and are not compared with what the queue has had.
-    package mutating func retryDead(
-        _ region: RegionID,
-        _ selection: DeadLetterSelection,
-        below end: UInt64,
-        now: Timestamp
-    ) throws(HoldfastError) -> Settled {
-        try storeSingles(region)
-        let (rows, isLast) = try deadRows(region, selection, below: end)
-        guard !rows.isEmpty else { return Settled(count: 0, isLast: true) }
-        let entries = rows.map { FrameContent.Entry(write: $0.row.entry.write, enqueuedAt: now) }
-        let frames = PreparedFrame.split(entries).map {
-            PreparedFrame($0, codec: core.codec, level: core.options.compressionLevel)
-        }
-        let bytes = frames.reduce(0) { $0 + UInt64($1.storedBytesMax) }
-        let excess = try excess(of: region, adding: UInt64(entries.count), bytes: bytes, now: now)
-        guard excess.isNone else {
-            throw .full(
-                region,
-                limit: excess.entriesAtMost != nil ? "entries" : excess.storedAtMost != nil ? "bytes" : "age",
-                "The queue of region '\(region)' has no room for \(entries.count) dead letters, and its oldest entries are "
-                    + "not dropped for them: replay and acknowledge, or raise its limits."
-            )
-        }
-        let before = try regionRow(region)
-        for frame in frames { try store(frame, skipping: nil, in: region) }
-        for (position, _) in rows { try delete(Key.number(position), in: .dead(before.number)) }
-        var row = try regionRow(region)
-        let count = UInt64(rows.count)
-        row.counters.accepted = before.counters.accepted
-        row.counters.retried &+= count
-        row.counters.dead = row.counters.dead >= count ? row.counters.dead - count : 0
-        setRegionRow(region, row)
-        core.tally.regions[region, default: .init()].retried += count
-        return Settled(count: count, isLast: isLast)
-    }
-
     /// Gives dead letters from below the position `end` up, as many as a transaction settles.
     ///
     /// They count as dropped, and the ledger keeps their positions.
@@ -237,12 +168,15 @@ extension StoreTransaction {
         below end: UInt64,
         now: Timestamp
     ) throws(HoldfastError) -> Settled {
-        let (rows, isLast) = try deadRows(region, selection, below: end)
-        guard !rows.isEmpty else { return Settled(count: 0, isLast: true) }
         var row = try regionRow(region)
+        let table = Table.dead(row.number)
+        var chosen = ChosenLetters(region, table, selection, below: end)
+        try scan(table) { (key, value) throws(HoldfastError) in try chosen.take(key, value) }
+        let rows = chosen.rows
+        guard !rows.isEmpty else { return Settled(count: 0, isLast: true) }
         var ranges = LostRanges()
         for letter in rows {
-            try delete(Key.number(letter.position), in: .dead(row.number))
+            try delete(Key.number(letter.position), in: table)
             ranges.add(letter.position, letter.row.entry.write.rawBytes)
         }
         try put(ranges, reason: .discarded, of: region, row.number, now: now)
@@ -251,7 +185,7 @@ extension StoreTransaction {
         row.counters.dropped &+= dropped
         setRegionRow(region, row)
         core.tally.regions[region, default: .init()].discarded += dropped
-        return Settled(count: dropped, isLast: isLast)
+        return Settled(count: dropped, isLast: chosen.isLast)
     }
 
     /// Notes in the ledger where dead letters were.
