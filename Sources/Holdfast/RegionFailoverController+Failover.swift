@@ -137,8 +137,8 @@ extension RegionFailoverController {
 
     /// Changes the deployment: regions come or go, and how failover treats them.
     ///
-    /// A region that goes takes its queue with it. Entries that it still held are gone then, and only by force: the ledger
-    /// keeps their positions and their number.
+    /// A region that goes takes its queue with it. Entries that it still held, and its dead letters, are gone then, and only
+    /// by force: the ledger keeps their positions and their number.
     ///
     /// - Parameters:
     ///   - new: The whole configuration, not the difference.
@@ -147,8 +147,8 @@ extension RegionFailoverController {
     ///   - force: Whether a region may go that has not received everything.
     ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
     /// - Returns: The event, or none where nothing changed.
-    /// - Throws: ``HoldfastError``, with `staleEpoch`, `invalidConfiguration`, `illegalTransition`, `replayPending`,
-    ///   `closed`, `poisoned` or `ioFailed`.
+    /// - Throws: ``HoldfastError``, with `staleEpoch`, `invalidConfiguration`, also when the shares of all regions are more
+    ///   than 100 %, `illegalTransition`, `replayPending`, `closed`, `poisoned` or `ioFailed`.
     @discardableResult
     public func configure(
         _ new: FailoverConfiguration,
@@ -158,17 +158,27 @@ extension RegionFailoverController {
     ) async throws(HoldfastError) -> [FailoverEvent] {
         try await command { (machine, pending, now) throws(FailoverError) in
             try machine.configure(new, force: force, ifEpoch: ifEpoch, pending: pending, now: now)
+        } first: { [machine] (transaction) throws(HoldfastError) in
+            try machine.checkEpoch(ifEpoch)
+            // As all of it will be: what is half way there is nobody's configuration.
+            var all: [RegionID: QueueLimits] = [:]
+            for region in new.regions {
+                let present = transaction.regions.contains(region) ? try transaction.regionRow(region).limits : nil
+                all[region] = limits ?? present ?? .unlimited
+            }
+            try QueueLimits.checkShares(all)
         } then: { (transaction, events, now) throws(HoldfastError) in
             transaction.core.historyCapacity = new.historyCapacity
             let wanted = Set(new.regions)
             for region in transaction.regions where !wanted.contains(region) {
                 try transaction.removeRegion(region, now: now)
             }
+            if let limits {
+                let all = transaction.regions.map { ($0, limits) }
+                try transaction.setLimits([RegionID: QueueLimits](uniqueKeysWithValues: all))
+            }
             for region in new.regions where !transaction.regions.contains(region) {
                 try transaction.addRegion(region, limits: limits ?? .unlimited)
-            }
-            if let limits {
-                for region in transaction.regions { try transaction.setLimits(limits, of: region) }
             }
             try transaction.trimHistory()
         }
@@ -265,6 +275,7 @@ extension RegionFailoverController {
     /// Runs a command of the machine, its events and what they mean for the queues in one transaction.
     ///
     /// `stores`: Whether to commit even if nothing changed, so that the silence so far is stored.
+    /// `first`: Looks, before anything is decided; what it throws is a refusal too.
     /// `run`: Decides; what it throws is a refusal, and changes nothing.
     /// `then`: Carries out.
     private func command<Result: CommandResult>(
@@ -273,6 +284,10 @@ extension RegionFailoverController {
             @escaping @Sendable (
                 inout FailoverMachine, [RegionID: QueueSummary], Timestamp
             ) throws(FailoverError) -> Result,
+        first:
+            @escaping @Sendable (
+                borrowing StoreTransaction
+            ) throws(HoldfastError) -> Void = { (_) throws(HoldfastError) in },
         then:
             @escaping @Sendable (
                 inout StoreTransaction, [FailoverEvent], Timestamp
@@ -282,6 +297,7 @@ extension RegionFailoverController {
         return try await store.transact { (transaction) throws(HoldfastError) in
             let now = machine.clock.now
             let pending = try transaction.summaries(now: now)
+            try first(transaction)
             let (result, epoch) = try machine.command { (machine) throws(FailoverError) in
                 (try run(&machine, pending, now), machine.epoch)
             }

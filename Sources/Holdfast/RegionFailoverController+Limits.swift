@@ -11,7 +11,8 @@ extension RegionFailoverController {
     /// - Parameters:
     ///   - limits: The limits; they replace the present ones.
     ///   - region: The region.
-    /// - Returns: What the next append drops because of them.
+    /// - Returns: What the next append drops there. Another share can make appends to other regions drop, too:
+    ///   ``dropEstimates(of:total:)``.
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `invalidConfiguration` when the shares of all regions are more than
     ///   100 %, `closed`, `poisoned` or `ioFailed`.
     @discardableResult
@@ -35,10 +36,28 @@ extension RegionFailoverController {
         of limits: QueueLimits,
         for region: RegionID
     ) async throws(HoldfastError) -> DropEstimate {
+        try await dropEstimates(of: [region: limits])[region] ?? .nothing
+    }
+
+    /// What the next append to each region would drop under other limits; nothing changes.
+    ///
+    /// It counts what is there, without what the append brings; for each region as if it were the next one.
+    ///
+    /// - Parameters:
+    ///   - limits: The limits that are considered; a region that is not named has its own.
+    ///   - total: The limits on all queues together that are considered; nil for the present ones.
+    /// - Returns: How many entries would leave, and their positions, for each region whose next append drops any.
+    /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `damaged` or `ioFailed`.
+    /// - Complexity: It reads the blocks that would leave.
+    public func dropEstimates(
+        of limits: [RegionID: QueueLimits] = [:],
+        total: TotalLimits? = nil
+    ) async throws(HoldfastError) -> [RegionID: DropEstimate] {
         let now = now
         let codec = store.codec
         return try await store.read { (view) throws(HoldfastError) in
-            try view.dropEstimate(limits, of: region, now: now) { (block) throws(FormatError) in
+            let wanted = if let total { total } else { try view.totalLimits() }
+            return try view.dropEstimates(limits, total: wanted, now: now) { (block) throws(FormatError) in
                 try block.entries(codec)
             }
         }

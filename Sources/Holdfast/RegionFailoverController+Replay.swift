@@ -68,9 +68,9 @@ extension RegionFailoverController {
         _ region: RegionID,
         _ selection: DeadLetterSelection = .all
     ) async throws(HoldfastError) -> UInt64 {
-        let clock = machine.clock
-        return try await settle(region) { (transaction, end) throws(HoldfastError) in
-            try transaction.retryDead(region, selection, below: end, now: clock.now)
+        let (store, clock) = (store, machine.clock)
+        return try await settle(region) { (end) async throws(HoldfastError) in
+            try await store.retryDead(region, selection, below: end, now: clock.now)
         }
     }
 
@@ -86,9 +86,11 @@ extension RegionFailoverController {
         _ region: RegionID,
         _ selection: DeadLetterSelection
     ) async throws(HoldfastError) -> UInt64 {
-        let clock = machine.clock
-        return try await settle(region) { (transaction, end) throws(HoldfastError) in
-            try transaction.dropDead(region, selection, below: end, now: clock.now)
+        let (store, clock) = (store, machine.clock)
+        return try await settle(region) { (end) async throws(HoldfastError) in
+            try await store.transact { (transaction) throws(HoldfastError) in
+                try transaction.dropDead(region, selection, below: end, now: clock.now)
+            }
         }
     }
 
@@ -97,9 +99,7 @@ extension RegionFailoverController {
     /// `body` gets the end of the queue as it was: what is parked meanwhile is not meant.
     private func settle(
         _ region: RegionID,
-        _ body:
-            @escaping @Sendable (inout StoreTransaction, _ end: UInt64) throws(HoldfastError) ->
-            StoreTransaction.Settled
+        _ body: (_ end: UInt64) async throws(HoldfastError) -> StoreTransaction.Settled
     ) async throws(HoldfastError) -> UInt64 {
         let end = try await store.read { (view) throws(HoldfastError) in
             guard let row = try view.regionRow(region) else { throw .unknownRegion(region) }
@@ -108,9 +108,7 @@ extension RegionFailoverController {
         var settled: UInt64 = 0
         while true {
             do throws(HoldfastError) {
-                let part = try await store.transact { (transaction) throws(HoldfastError) in
-                    try body(&transaction, end)
-                }
+                let part = try await body(end)
                 settled += part.count
                 if part.isLast { return settled }
             } catch {

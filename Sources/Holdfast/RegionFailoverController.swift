@@ -51,6 +51,9 @@ public final class RegionFailoverController: Sendable {
         } catch {
             throw HoldfastError(error)
         }
+        try QueueLimits.checkShares(
+            [RegionID: QueueLimits](uniqueKeysWithValues: configuration.regions.map { ($0, limits) })
+        )
         let (store, state) = try await ReplayStore.open(path, .new(.random(), created: clock.now), options: options) {
             (transaction) throws(HoldfastError) in
             for region in configuration.regions { try transaction.addRegion(region, limits: limits) }

@@ -248,20 +248,22 @@ final class ReplayShipper: Sendable {
             let why = "position \(first) was refused \(attempts) times: \(reason)"
             _ = try await controller.pause(region, reason: why)
         case .park, .parkKey:
-            try await park(first...first, queue, .attempts, attempts, reason)
+            try await park(batch.entries[...], queue, .attempts, attempts, reason)
         }
     }
 
     @discardableResult
     private func park(
-        _ positions: ClosedRange<UInt64>,
+        _ entries: ArraySlice<QueueEntry>,
         _ queue: UInt32,
         _ cause: DeadRow.Cause,
         _ attempts: UInt32,
         _ reason: String
     ) async throws(HoldfastError) -> UInt64 {
-        let (region, clock) = (region, controller.machine.clock)
-        let parked = try await store.transact { (transaction) throws(HoldfastError) in
+        guard let first = entries.first, let last = entries.last else { return 0 }
+        let (region, clock, positions) = (region, controller.machine.clock, first.position...last.position)
+        let sizes = entries.map { DeadRow.bytesMax(rawBytes: $0.write.rawBytes) }
+        let parked = try await store.transact(adding: sizes) { (transaction) throws(HoldfastError) in
             try transaction.park(
                 region,
                 queue: queue,
@@ -307,9 +309,9 @@ final class ReplayShipper: Sendable {
         guard all.queue == head.queue, let first = all.entries.first, keys.contains(first.write.key) else {
             return true
         }
-        let last = all.entries.prefix { keys.contains($0.write.key) }.last ?? first
+        let followers = all.entries.prefix { keys.contains($0.write.key) }
         let reason = "an earlier write of the key was parked"
-        let parked = try await park(first.position...last.position, all.queue, .key, 0, reason)
+        let parked = try await park(followers, all.queue, .key, 0, reason)
         // Their keys are known already.
         if progress.parkedAt.count == 3 { progress.parkedAt[0] &+= parked }
         return true

@@ -166,6 +166,13 @@ extension BlockHeader {
         }
     }
 
+    /// What a block whose checksum is wrong says of its entries' bytes; 0 where that cannot be.
+    package static func claimedRawBytes(_ block: Span<UInt8>) -> UInt64 {
+        guard block.count >= Self.fixedSize + Self.checksumSize else { return 0 }
+        let header = try? Self(unverified: block.extracting(..<(block.count - Self.checksumSize)))
+        return header.map { UInt64($0.rawBytes) } ?? 0
+    }
+
     private init(unverified body: Span<UInt8>) throws(FormatError) {
         var reader = ByteReader(body)
         let format = try reader.byte("block format")

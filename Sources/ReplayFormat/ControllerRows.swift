@@ -64,6 +64,14 @@ package enum ControllerRows {
         return (roles[role], states[state], lastSeen)
     }
 
+    /// What of a row is state and not time, for the digest of a store; nil for none of it.
+    ///
+    /// The controller's time moves on with every transaction, and a region's last seen with it.
+    package static func timeless(_ key: [UInt8], _ fields: [UInt8]) -> [UInt8]? {
+        if key == Key.controller(Name.time.rawValue) { return nil }
+        return key.first == UInt8(ascii: "r") ? Array(fields.prefix(2)) : fields
+    }
+
     /// The configuration in use.
     package static func configuration(_ configuration: FailoverConfiguration) -> [UInt8] {
         var bytes: [UInt8] = []

@@ -27,6 +27,11 @@ package struct DeadRow: Sendable, Hashable {
     /// The longest reason, in bytes of UTF-8.
     package static let reasonMax = 1024
 
+    /// The most bytes that the row of an entry takes, its key and checksum with it.
+    ///
+    /// `rawBytes`: The entry's bytes of key, value and clock.
+    package static func bytesMax(rawBytes: Int) -> Int { rawBytes + reasonMax + 256 }
+
     package init(
         cause: Cause,
         attempts: UInt32,

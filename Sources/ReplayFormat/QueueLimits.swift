@@ -25,9 +25,10 @@ public struct QueueLimits: Sendable, Hashable {
     public var ageMaxMilliseconds: UInt64?
     /// What happens beyond.
     public var overflow: Overflow
-    /// How much of the total limits is this region's own, in per cent; nil for half of an equal share.
+    /// How much of the total limits is this region's own, in per cent; nil for an equal part of half of what is left.
     ///
     /// Whatever the other queues hold, this one can hold that much. What nobody has a claim on is for whoever comes first.
+    /// The shares of all regions are 100 % at most.
     public var sharePercent: UInt8?
 
     /// No limit but the disk's.

@@ -167,6 +167,11 @@ struct PreparedFrame: Sendable {
         Self.blockOverhead(count) + bytes.count
     }
 
+    /// The bytes that a block of this frame takes as stored, its key with it.
+    func storedBytes(isSkipping: Bool) -> Int {
+        storedBytesMax - (dictionary == nil ? BlockHeader.dictionarySize : 0) - (isSkipping ? 0 : Bitmap.size(count))
+    }
+
     /// The most bytes around a frame: key, header, dictionary's number, bitmap and checksum.
     static func blockOverhead(_ entries: Int) -> Int {
         8 + BlockHeader.fixedSize + BlockHeader.dictionarySize + Bitmap.size(entries) + BlockHeader.checksumSize

@@ -12,9 +12,9 @@ extension Checker {
         var floors: [RegionID: SeenRanges.Number] = [:]
         var previous: SeenRow.Range?
         var seen: [RegionID: SeenRanges] = [:]
-        for (key, value) in try pairs(table, view) {
+        try view.scan(table) { (key, value) throws(HoldfastError) in
             do throws(FormatError) {
-                if let range = try SeenRow.range(key, value.span, in: table) {
+                if let range = try SeenRow.range(key, value, in: table) {
                     let floor = floors[range.origin]
                     if let floor, SeenRanges.Number(incarnation: range.incarnation, sequence: range.first) <= floor {
                         note("seen", table, "A range of '\(range.origin)' begins below its floor.", region: region)
@@ -28,13 +28,14 @@ extension Checker {
                     seen[range.origin, default: SeenRanges(floor: floor)]
                         .load(incarnation: range.incarnation, first: range.first, last: range.last)
                 } else if case .floor(let origin) = try SeenKey(decoding: key.span) {
-                    let fields = try Row.open(value.span, key: key, in: table)
+                    let fields = try Row.open(value, key: key, in: table)
                     let (incarnation, sequence) = try SeenRow.floor(decoding: fields.span)
                     floors[origin] = SeenRanges.Number(incarnation: incarnation, sequence: sequence)
                 }
             } catch {
                 note("row", table, "A row of what region '\(region)' has had: \(error.description)", region: region)
             }
+            return true
         }
         for (origin, numbers) in identities[region] ?? [:] {
             let sorted = numbers.sorted()

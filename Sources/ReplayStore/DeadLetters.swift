@@ -77,6 +77,19 @@ public enum DeadLetterSelection: Sendable, Hashable {
     }
 }
 
+/// Positions in order, those that follow each other as one range, with the bytes of their entries.
+struct LostRanges {
+    private(set) var ranges: [(positions: ClosedRange<UInt64>, rawBytes: UInt64)] = []
+
+    mutating func add(_ position: UInt64, _ rawBytes: Int) {
+        if let last = ranges.last, last.positions.upperBound &+ 1 == position {
+            ranges[ranges.count - 1] = (last.positions.lowerBound...position, last.rawBytes + UInt64(rawBytes))
+        } else {
+            ranges.append((position...position, UInt64(rawBytes)))
+        }
+    }
+}
+
 extension StoreTransaction {
     /// Sets entries at the head of a queue aside as dead letters.
     ///
@@ -120,11 +133,8 @@ extension StoreTransaction {
             }
             events += try moveHead(region, .to(last.position + 1), as: .dead, now: now)
         }
-        var row = try regionRow(region)
-        let parked = row.counters.dead &- before.counters.dead
+        let parked = try regionRow(region).counters.dead &- before.counters.dead
         guard parked > 0 else { return (0, events) }
-        row.attempts = 0
-        setRegionRow(region, row)
         events += try noteEmpty(region, now: now)
         core.tally.regions[region, default: .init()].parked += parked
         return (parked, events)
@@ -149,75 +159,6 @@ extension StoreTransaction {
         package var isLast: Bool
     }
 
-    /// One transaction settles at most so many dead letters.
-    static var settledAtOnce: Int { 16_384 }
-    /// One transaction settles at most so many bytes of dead letters, and one letter more.
-    static var settledBytesAtOnce: Int { 64 << 20 }
-
-    /// The dead letters of a region below a position that a selection names, in the order of their positions: as many as
-    /// a transaction settles.
-    private func deadRows(
-        _ region: RegionID,
-        _ selection: DeadLetterSelection,
-        below end: UInt64
-    ) throws(HoldfastError) -> (rows: [(position: UInt64, row: DeadRow)], isLast: Bool) {
-        let table = Table.dead(try regionRow(region).number)
-        var rows: [(UInt64, DeadRow)] = []
-        var bytes = 0
-        var isLast = true
-        try scan(table) { (key, value) throws(HoldfastError) in
-            let (position, row) = try format("A dead letter of region '\(region)'") { () throws(FormatError) in
-                try DeadRow.read(key, value, in: table)
-            }
-            guard position < end else { return false }
-            guard selection.matches(position, row.entry.write) else { return true }
-            isLast = rows.count < Self.settledAtOnce && bytes < Self.settledBytesAtOnce
-            if isLast { rows.append((position, row)) }
-            bytes += row.entry.write.rawBytes
-            return isLast
-        }
-        return (rows, isLast)
-    }
-
-    /// Puts dead letters from below the position `end` back at the end of their queue, as many as a transaction settles.
-    ///
-    /// They get new positions, and are not compared with what the queue has had.
-    package mutating func retryDead(
-        _ region: RegionID,
-        _ selection: DeadLetterSelection,
-        below end: UInt64,
-        now: Timestamp
-    ) throws(HoldfastError) -> Settled {
-        try storeSingles(region)
-        let (rows, isLast) = try deadRows(region, selection, below: end)
-        guard !rows.isEmpty else { return Settled(count: 0, isLast: true) }
-        let entries = rows.map { FrameContent.Entry(write: $0.row.entry.write, enqueuedAt: now) }
-        let frames = PreparedFrame.split(entries).map {
-            PreparedFrame($0, codec: core.codec, level: core.options.compressionLevel)
-        }
-        let bytes = frames.reduce(0) { $0 + UInt64($1.storedBytesMax) }
-        let excess = try excess(of: region, adding: UInt64(entries.count), bytes: bytes, now: now)
-        guard excess.isNone else {
-            throw .full(
-                region,
-                limit: excess.entries > 0 ? "entries" : excess.untilStored != nil ? "bytes" : "age",
-                "The queue of region '\(region)' has no room for \(entries.count) dead letters, and its oldest entries are "
-                    + "not dropped for them: replay and acknowledge, or raise its limits."
-            )
-        }
-        let before = try regionRow(region)
-        for frame in frames { try store(frame, skipping: nil, in: region) }
-        for (position, _) in rows { try delete(Key.number(position), in: .dead(before.number)) }
-        var row = try regionRow(region)
-        let count = UInt64(rows.count)
-        row.counters.accepted = before.counters.accepted
-        row.counters.retried &+= count
-        row.counters.dead = row.counters.dead >= count ? row.counters.dead - count : 0
-        setRegionRow(region, row)
-        core.tally.regions[region, default: .init()].retried += count
-        return Settled(count: count, isLast: isLast)
-    }
-
     /// Gives dead letters from below the position `end` up, as many as a transaction settles.
     ///
     /// They count as dropped, and the ledger keeps their positions.
@@ -227,30 +168,40 @@ extension StoreTransaction {
         below end: UInt64,
         now: Timestamp
     ) throws(HoldfastError) -> Settled {
-        let (rows, isLast) = try deadRows(region, selection, below: end)
-        guard let first = rows.first?.position else { return Settled(count: 0, isLast: true) }
         var row = try regionRow(region)
-        var start = first
-        var end = first
-        var count: UInt64 = 0
-        var rawBytes: UInt64 = 0
-        for index in rows.indices {
-            try delete(Key.number(rows[index].position), in: .dead(row.number))
-            end = rows[index].position
-            count += 1
-            rawBytes += UInt64(rows[index].row.entry.write.rawBytes)
-            if index + 1 < rows.count, rows[index + 1].position == end + 1 { continue }
-            let lost = LostRow(reason: .discarded, at: now, entries: count, rawBytes: rawBytes, anchor: .zero)
-            try put(lost.encoded(), key: Key.lost(region, queue: row.number, first: start, last: end), in: .lost)
-            (count, rawBytes) = (0, 0)
-            if index + 1 < rows.count { start = rows[index + 1].position }
+        let table = Table.dead(row.number)
+        var chosen = ChosenLetters(region, table, selection, below: end)
+        try scan(table) { (key, value) throws(HoldfastError) in try chosen.take(key, value) }
+        let rows = chosen.rows
+        guard !rows.isEmpty else { return Settled(count: 0, isLast: true) }
+        var ranges = LostRanges()
+        for letter in rows {
+            try delete(Key.number(letter.position), in: table)
+            ranges.add(letter.position, letter.row.entry.write.rawBytes)
         }
+        try put(ranges, reason: .discarded, of: region, row.number, now: now)
         let dropped = UInt64(rows.count)
         row.counters.dead = row.counters.dead >= dropped ? row.counters.dead - dropped : 0
         row.counters.dropped &+= dropped
         setRegionRow(region, row)
         core.tally.regions[region, default: .init()].discarded += dropped
-        return Settled(count: dropped, isLast: isLast)
+        return Settled(count: dropped, isLast: chosen.isLast)
+    }
+
+    /// Notes in the ledger where dead letters were.
+    mutating func put(
+        _ lost: LostRanges,
+        reason: LostRow.Reason,
+        of region: RegionID,
+        _ queue: UInt32,
+        now: Timestamp
+    ) throws(HoldfastError) {
+        for (range, rawBytes) in lost.ranges {
+            let entries = range.upperBound - range.lowerBound + 1
+            let row = LostRow(reason: reason, at: now, entries: entries, rawBytes: rawBytes, anchor: .zero)
+            let key = Key.lost(region, queue: queue, first: range.lowerBound, last: range.upperBound)
+            try put(row.encoded(), key: key, in: .lost)
+        }
     }
 
     /// Notes how often the entries at the cursor were sent in vain.

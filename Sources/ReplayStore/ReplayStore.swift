@@ -254,14 +254,19 @@ package final class ReplayStore: Sendable {
 
     /// Runs `body` in a transaction, before the appends that wait.
     ///
+    /// `puts`: The bytes of the large values that it puts, at most; on a full disk it is refused for them as an append is, and
+    /// what removes has the reserve to itself.
+    ///
     /// - Returns: What `body` gave, once it is on the disk.
     package func transact<Value: Sendable>(
+        adding puts: [Int] = [],
         _ body: @escaping @Sendable (inout StoreTransaction) throws(HoldfastError) -> Value
     ) async throws(HoldfastError) -> Value {
         try checkProcess()
         let outcome = Lock<Result<Value, HoldfastError>?>(nil)
         let failure = await withCheckedContinuation { (waiting: CheckedContinuation<HoldfastError?, Never>) in
             let control = StoreWriter.Control(
+                puts: puts,
                 run: { transaction in
                     let before = transaction.core.changes
                     do throws(HoldfastError) {

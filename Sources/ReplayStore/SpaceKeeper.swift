@@ -73,10 +73,10 @@ final class SpaceKeeper {
 
     // MARK: Before a transaction
 
-    /// Makes room for `appends`, beside the reserve.
-    func makeRoom(for appends: [StoreWriter.Append]) -> Room {
+    /// Makes room for `appends` and for `controls` that add, beside the reserve.
+    func makeRoom(for appends: [StoreWriter.Append], _ controls: [StoreWriter.Control]) -> Room {
         let used = used
-        let wanted = bytesMax(appends)
+        let wanted = bytesMax(appends, controls)
         let reserveWanted = reserveWanted(used)
         if let full = beyondLimits(used + wanted + reserveWanted, wanted) { return .none(full) }
         if reserve < reserveWanted, !takeReserve(reserveWanted), reserve < reserveWanted / 2 {
@@ -222,10 +222,12 @@ final class SpaceKeeper {
         )
     }
 
-    /// The most that a transaction with these appends can add to the file: the blocks, a page for each that is begun,
-    /// and the copies of the pages on the way to them.
-    private func bytesMax(_ appends: [StoreWriter.Append]) -> Int64 {
+    /// The most that a transaction with these can add to the file: the blocks, a page for each that is begun, and the copies
+    /// of the pages on the way to them.
+    private func bytesMax(_ appends: [StoreWriter.Append], _ controls: [StoreWriter.Control]) -> Int64 {
         var bytes = 0
+        // Small values share pages, which are at least half full, and a large one begins pages of its own.
+        for control in controls { bytes += control.puts.reduce(0) { $0 + $1 + $1 / 64 + min($1, 2 * pageSize) } }
         for append in appends {
             let call = append.call
             let blocks = call.frames.reduce(call.single == nil ? 0 : 512) { $0 + $1.storedBytesMax + 2 * pageSize }

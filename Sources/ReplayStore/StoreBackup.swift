@@ -35,6 +35,14 @@ package enum StoreBackup {
     }
 }
 
+extension StoreReader {
+    /// Refuses a backup, where something is to be changed.
+    package func checkNoBackup() throws(HoldfastError) {
+        let backedUp = try look { (view) throws(HoldfastError) in view.superblock.backedUp }
+        guard backedUp == nil else { throw HoldfastError.isBackup.at(path) }
+    }
+}
+
 extension HoldfastError {
     /// What a writer is refused with where there is a backup.
     static var isBackup: Self {

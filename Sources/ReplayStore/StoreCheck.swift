@@ -162,23 +162,11 @@ struct Checker {
         }
     }
 
-    /// Every pair of a table, as it is stored.
-    func pairs(_ table: Table, _ view: borrowing StoreView) throws(HoldfastError) -> [(
-        key: [UInt8], value: [UInt8]
-    )] {
-        var pairs: [([UInt8], [UInt8])] = []
-        try view.scan(table) { (key, value) throws(HoldfastError) in
-            pairs.append((key, value.array))
-            return true
-        }
-        return pairs
-    }
-
     private mutating func regionRows(_ view: borrowing StoreView) throws(HoldfastError) -> [(RegionID, RegionRow)] {
         var rows: [(RegionID, RegionRow)] = []
-        for (key, value) in try pairs(.regions, view) {
+        try view.scan(.regions) { (key, value) throws(HoldfastError) in
             do throws(FormatError) {
-                rows.append(try RegionRow.read(key, value.span))
+                rows.append(try RegionRow.read(key, value))
             } catch {
                 let region = RegionID(utf8: key)
                 note(
@@ -188,14 +176,18 @@ struct Checker {
                     region: region
                 )
             }
+            return true
         }
         return rows
     }
 
     private mutating func checkLedger(_ view: borrowing StoreView) throws(HoldfastError) {
-        for (key, value) in try pairs(.lost, view) {
+        try view.scan(.lost) { (key, value) throws(HoldfastError) in
             do throws(FormatError) {
-                let (place, row) = try LostRow.read(key, value.span)
+                let (place, read) = try LostRow.read(key, value)
+                // As large as it was in the queue, and nothing that is looked at.
+                var row = read
+                row.block = []
                 switch row.reason {
                 case .dropped, .expired, .discarded: ledger[place.queue, default: (0, 0, [])].dropped &+= row.entries
                 case .damaged, .missing: ledger[place.queue, default: (0, 0, [])].lost &+= row.entries
@@ -205,6 +197,7 @@ struct Checker {
             } catch {
                 note("row", .lost, "A row of the ledger: \(error.description)")
             }
+            return true
         }
     }
 
@@ -241,9 +234,9 @@ struct Checker {
         guard level != .quick else { return }
         var next: UInt64?
         var isWhole = true
-        for (key, value) in try pairs(.history, view) {
+        try view.scan(.history) { (key, value) throws(HoldfastError) in
             do throws(FormatError) {
-                let (number, _) = try EventRow.read(key, value.span)
+                let (number, _) = try EventRow.read(key, value)
                 if let next, next != number {
                     note("history", .history, "Events \(next) to \(number - 1) are missing.")
                 }
@@ -252,6 +245,7 @@ struct Checker {
                 isWhole = false
                 note("row", .history, "An event: \(error.description)")
             }
+            return true
         }
         guard isWhole, let next, let state = try? view.historyState() else { return }
         if next != state.next {
@@ -345,16 +339,17 @@ struct Checker {
     ) throws(HoldfastError) {
         let table = Table.dead(row.number)
         var dead = 0
-        for (key, value) in try pairs(table, view) {
+        try view.scan(table) { (key, value) throws(HoldfastError) in
             dead += 1
             do throws(FormatError) {
-                let (position, _) = try DeadRow.read(key, value.span, in: table)
+                let (position, _) = try DeadRow.read(key, value, in: table)
                 if position >= row.headPosition {
                     note("dead", table, "The dead letter at \(position) is queued as well.", region: region)
                 }
             } catch {
                 note("row", table, "A dead letter of region '\(region)': \(error.description)", region: region)
             }
+            return true
         }
         if UInt64(dead) != row.counters.dead {
             note(
@@ -369,12 +364,13 @@ struct Checker {
     /// Proves the checksums of tables whose rows this version does not use.
     private mutating func checkRows(of tables: [Table], _ view: borrowing StoreView) throws(HoldfastError) {
         for table in tables {
-            for (key, value) in try pairs(table, view) {
+            try view.scan(table) { (key, value) throws(HoldfastError) in
                 do throws(FormatError) {
-                    _ = try Row.open(value.span, key: key, in: table)
+                    _ = try Row.open(value, key: key, in: table)
                 } catch {
                     note("row", table, "A row of '\(table.name)': \(error.description)")
                 }
+                return true
             }
         }
     }

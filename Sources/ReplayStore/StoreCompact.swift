@@ -101,7 +101,8 @@ package enum StoreCompact {
     /// Killed at any point it leaves the old file or the new one, whole; what is left of a copy is removed when the store
     /// is opened next.
     ///
-    /// - Throws: ``HoldfastError``, with `inUse` while a process has the store open.
+    /// - Throws: ``HoldfastError``, with `inUse` while a process has the store open, or `backup` for a backup, which is
+    ///   never changed.
     package static func inPlace(
         _ path: String,
         _ rewriting: Rewriting = Rewriting(),
@@ -117,6 +118,7 @@ package enum StoreCompact {
         let report: Report
         do throws(HoldfastError) {
             let reader = try StoreReader.open(path)
+            try reader.checkNoBackup()
             report = try write(reader, path, DataFile.compactName, rewriting, progress)
         } catch {
             let failure = explained(error, path)

@@ -42,6 +42,10 @@ enum DictionaryTraining {
     private static let samplesMin = 100
     /// The most entries in a sample: of 1, 4 and 16, the last made the shortest blocks, also those of one entry.
     private static let sampleEntriesMax = 16
+    /// A larger entry is a block of its own, and is no sample.
+    private static let entryBytesMax = FrameContent.bytesTarget
+    /// The samples together.
+    private static let samplesBytesMax = 16 << 20
 
     /// A new dictionary; nil when what is queued is too little for one.
     static func train(_ view: borrowing StoreView, _ codec: FrameCodec) throws(HoldfastError) -> [UInt8]? {
@@ -49,8 +53,9 @@ enum DictionaryTraining {
         let entries = rows.reduce(into: UInt64(0)) { $0 &+= $1.entries }
         let sampleEntries = min(sampleEntriesMax, max(1, Int(clamping: entries) / samplesMin))
         // Samples from every part of every queue, in step.
-        let step = max(1, Int(clamping: entries) / sampleEntries / samplesWanted)
+        var step = max(1, Int(clamping: entries) / sampleEntries / samplesWanted)
         var samples: [[UInt8]] = []
+        var bytes = 0
         var parts = 0
         for row in rows {
             var part: [FrameContent.Entry] = []
@@ -61,12 +66,21 @@ enum DictionaryTraining {
                     let block = try VerifiedBlock(value, store: store, queue: row.number, firstPosition: position)
                     return try block.entries(codec)
                 }
-                for entry in held where entry.position >= row.headPosition {
+                for entry in held
+                where entry.position >= row.headPosition && entry.write.rawBytes <= entryBytesMax {
                     part.append(FrameContent.Entry(write: entry.write, enqueuedAt: entry.enqueuedAt))
                     guard part.count == sampleEntries else { continue }
                     parts += 1
-                    if parts % step == 0 { samples.append(FrameContent.encode(part[...])) }
+                    if parts % step == 0 {
+                        samples.append(FrameContent.encode(part[...]))
+                        bytes += samples.last?.count ?? 0
+                    }
                     part = []
+                    guard bytes > samplesBytesMax else { continue }
+                    // Every second one is from every part still.
+                    samples = samples.indices.filter { $0 % 2 == 1 }.map { samples[$0] }
+                    bytes = samples.reduce(0) { $0 + $1.count }
+                    step *= 2
                 }
                 return true
             }

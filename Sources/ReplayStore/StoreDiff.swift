@@ -160,6 +160,15 @@ package struct IdentityRange: Sendable, Hashable {
     }
 }
 
+extension StoreView {
+    /// What of the controller's rows goes into the digest.
+    fileprivate func controllerStates() throws(HoldfastError) -> [[UInt8]: [UInt8]] {
+        var states: [[UInt8]: [UInt8]] = [:]
+        for (key, fields) in try controllerRows() { states[key] = ControllerRows.timeless(key, fields) }
+        return states
+    }
+}
+
 extension [IdentityRange] {
     /// Adds an identity, to the last range where it follows that.
     fileprivate mutating func append(joining identity: WriteIdentity) {
@@ -194,7 +203,7 @@ extension StoreDiff {
     package static func state(_ first: StoreReader, _ second: StoreReader) throws(HoldfastError) -> [State] {
         let read = { (view: borrowing StoreView) throws(HoldfastError) in
             (
-                digest: try StoreDigest(view), controller: try view.controllerRows(),
+                digest: try StoreDigest(view), controller: try view.controllerStates(),
                 history: try view.history().map(\.event)
             )
         }

@@ -4,7 +4,8 @@ package import ReplayFormat
 
 /// A digest of what a store means, whatever its blocks look like on the disk.
 ///
-/// Two stores that have had the same calls at the same times have the same digest; the article "On-disk format" lists what
+/// Two stores that have had the same calls at the same times have the same digest, and a call that changes nothing does not
+/// change it: the controller's clock does not go in. The article "On-disk format" lists what
 /// goes in. Of what is queued only the chain's digest goes in, so a full check belongs before it.
 package struct StoreDigest: Sendable, Hashable {
     /// One region's part.
@@ -23,7 +24,8 @@ package struct StoreDigest: Sendable, Hashable {
     package init(_ view: borrowing StoreView) throws(HoldfastError) {
         var sum = Sum()
         try view.scan(.controller) { (key, value) throws(HoldfastError) in
-            sum.take(.controller, key, try view.fields(key, value, .controller))
+            let fields = try view.fields(key, value, .controller)
+            if let state = ControllerRows.timeless(key, fields) { sum.take(.controller, key, state) }
             return true
         }
         try view.scan(.history) { (key, value) throws(HoldfastError) in

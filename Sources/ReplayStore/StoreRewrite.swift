@@ -83,7 +83,15 @@ struct StoreRewrite {
         var dictionaries = try view.dictionaries()
         if rewriting.trainsDictionary, let trained = try DictionaryTraining.train(view, codec) {
             // Above every number that a row has, also where the row cannot be read.
-            let number = try view.lastDictionary() + 1
+            let (number, isNone) = try view.lastDictionary().addingReportingOverflow(1)
+            guard !isNone else {
+                throw HoldfastError(
+                    code: .damaged,
+                    message:
+                        "A key of 'dictionaries' names the last number that there is, so there is none for a new one. "
+                        + "Compact without --train-dictionary first, which leaves that row out."
+                )
+            }
             if codec.add(dictionary: trained, number: number) {
                 dictionaries[number] = trained
                 counts.trained = (number, trained.count)

@@ -32,17 +32,15 @@ extension StoreTransaction {
         var receipts: [AppendReceipt] = []
         for var admission in admissions {
             if let more = total[admission.region] {
-                admission.excess.entries = max(admission.excess.entries, more.entries)
-                if let stored = more.untilStored {
-                    admission.excess.untilStored = min(stored, admission.excess.untilStored ?? .max)
-                }
+                if let entries = more.entriesAtMost { admission.excess.keep(entries: entries) }
+                if let stored = more.storedAtMost { admission.excess.keep(stored: stored) }
             }
             receipts.append(try queue(call, admission))
         }
         return receipts
     }
 
-    /// The most bytes that the call takes in one queue, as stored.
+    /// The bytes that the call takes in one queue, as stored; the most of them for a single write, which is not compressed yet.
     private func bytesMax(_ call: AppendCall, without duplicates: [Int]) -> UInt64 {
         if let single = call.single {
             return UInt64(PreparedFrame.blockOverhead(1) + PreparedFrame.contentBytesMax(single))
@@ -55,7 +53,7 @@ extension StoreTransaction {
             let end = start + frame.count
             let first = next
             while next < duplicates.count, duplicates[next] < end { next += 1 }
-            if next - first < frame.count { bytes += UInt64(frame.storedBytesMax) }
+            if next - first < frame.count { bytes += UInt64(frame.storedBytes(isSkipping: next > first)) }
             start = end
         }
         return bytes

@@ -21,7 +21,6 @@ extension StoreTransaction {
             return []
         }
         var events: [FailoverEvent] = []
-        var left: UInt64 = 0
         while true {
             let (block, damage) = try headBlock(region, now: now)
             events += damage
@@ -32,7 +31,7 @@ extension StoreTransaction {
             switch move {
             case .to(let position):
                 count = position > row.headPosition ? min(available, position - row.headPosition) : 0
-            case .entries(let wanted): count = min(available, wanted - left)
+            case .entriesAtMost(let most): count = row.entries > most ? min(available, row.entries - most) : 0
             case .storedAtMost(let bytes): count = row.storedBytes > bytes ? available : 0
             case .enqueuedBefore(let time):
                 count =
@@ -43,7 +42,6 @@ extension StoreTransaction {
                 try setOldest(region, block)
                 break
             }
-            left += count
             let isWhole = count == available
             if isWhole, row.headPosition == block.header.firstPosition {
                 row.rawBytes =
@@ -60,6 +58,7 @@ extension StoreTransaction {
                 row.storedBytes = row.storedBytes >= block.storedBytes ? row.storedBytes - block.storedBytes : 0
             }
             row.headPosition += count
+            row.attempts = 0
             row.entries = row.entries >= count ? row.entries - count : 0
             row.counters.add(count, departure)
             setRegionRow(region, row)
@@ -99,6 +98,7 @@ extension StoreTransaction {
         }
         row.counters.add(row.entries, departure)
         row.headPosition = row.nextPosition
+        row.attempts = 0
         row.entries = 0
         row.rawBytes = 0
         row.storedBytes = 0
@@ -160,7 +160,7 @@ extension StoreTransaction {
                 }
                 // Everything in it has left, and what follows it is missing.
                 try deleteBlock(position, of: row.number)
-                try recount(region)
+                _ = try recount(region, without: 0)
                 continue
             }
             // Where a damaged block begins and ends, its neighbours tell, never beyond the end of the queue.
@@ -209,10 +209,11 @@ extension StoreTransaction {
         var row = try regionRow(region)
         let count = min(last - first + 1, row.entries)
         row.headPosition = last + 1
+        row.attempts = 0
         row.entries -= count
         row.counters.lost &+= count
         setRegionRow(region, row)
-        try recount(region)
+        let rawBytes = try recount(region, without: BlockHeader.claimedRawBytes(block.span))
         // Where the chain goes on: before the next block, or after the last entry.
         let (next, _) = try firstBlocks(row)
         let anchor = next.flatMap { next in
@@ -223,7 +224,6 @@ extension StoreTransaction {
                 firstPosition: next.position
             ).header.chainBefore
         }
-        let rawBytes = row.rawBytes &- (core.rows[region]?.rawBytes ?? 0)
         let lost = LostRow(
             reason: reason,
             at: now,
@@ -238,10 +238,19 @@ extension StoreTransaction {
     }
 
     /// Counts bytes again after damage, since what a damaged block said of itself cannot be believed.
-    private mutating func recount(_ region: RegionID) throws(HoldfastError) {
+    ///
+    /// Where other blocks are damaged too, what is missing is theirs as well: then the one that has gone had what it said,
+    /// `claim`, and at most that.
+    ///
+    /// Gives the raw bytes that have gone.
+    private mutating func recount(
+        _ region: RegionID,
+        without claim: UInt64
+    ) throws(HoldfastError) -> UInt64 {
         var row = try regionRow(region)
         var rawBytes: UInt64 = 0
         var storedBytes: UInt64 = 0
+        var isWhole = true
         let store = core.superblock.store
         let codec = core.codec
         try scan(.queue(row.number)) { (key, value) throws(HoldfastError) in
@@ -250,7 +259,10 @@ extension StoreTransaction {
                 try Key.number(from: key.span)
             }
             let block = try? VerifiedBlock(value, store: store, queue: row.number, firstPosition: position)
-            guard let block else { return true }
+            guard let block else {
+                isWhole = false
+                return true
+            }
             if position >= row.headPosition {
                 rawBytes += UInt64(block.header.rawBytes)
             } else if let entries = try? block.entries(codec) {
@@ -258,8 +270,11 @@ extension StoreTransaction {
             }
             return true
         }
-        row.rawBytes = rawBytes
+        let missing = row.rawBytes - min(row.rawBytes, rawBytes)
+        let gone = isWhole ? missing : min(claim, missing)
+        row.rawBytes = rawBytes + (isWhole ? 0 : missing - gone)
         row.storedBytes = storedBytes
         setRegionRow(region, row)
+        return gone
     }
 }

@@ -1,34 +1,22 @@
 package import RegionFailover
 package import ReplayFormat
 
-/// What a limit takes from a queue.
-public struct DropEstimate: Sendable, Hashable {
-    /// Entries that leave at the head.
-    public var entries: UInt64
-    /// The positions of the first and the last of them; nil when none leaves.
-    public var positions: ClosedRange<UInt64>?
-
-    /// Nothing leaves.
-    public static let nothing = Self(entries: 0, positions: nil)
-
-    /// Creates an estimate.
-    public init(entries: UInt64, positions: ClosedRange<UInt64>?) {
-        self.entries = entries
-        self.positions = positions
-    }
-}
-
 extension StoreTransaction {
-    /// How much must leave the head of a queue before something is appended to it.
+    /// What a queue may hold before something is appended to it; nil for what fits already.
+    ///
+    /// These are ends and not distances: each is looked at when the steps before have taken what they take.
     struct Excess {
-        /// Entries, for the limits on entries.
-        var entries: UInt64 = 0
-        /// What the queue may take as stored, for the limits on bytes; nil when it fits.
-        var untilStored: UInt64?
-        /// Entries that were appended before this go, for the limit on age; nil when none is too old.
+        /// The most entries.
+        var entriesAtMost: UInt64?
+        /// The most bytes as stored.
+        var storedAtMost: UInt64?
+        /// Nothing that was appended before this.
         var before: Timestamp?
 
-        var isNone: Bool { entries == 0 && untilStored == nil && before == nil }
+        var isNone: Bool { entriesAtMost == nil && storedAtMost == nil && before == nil }
+
+        mutating func keep(entries: UInt64) { entriesAtMost = min(entries, entriesAtMost ?? .max) }
+        mutating func keep(stored: UInt64) { storedAtMost = min(stored, storedAtMost ?? .max) }
     }
 
     /// Decides whether `added` entries of at most `bytes` fit into a queue, and what must leave for them.
@@ -60,7 +48,7 @@ extension StoreTransaction {
                     neverFits: added > limit
                 )
             }
-            excess.entries = entries + added - limit
+            excess.keep(entries: limit - added)
         }
         if let limit = limits.bytesMax, stored &+ bytes > limit {
             guard limits.overflow == .dropOldest, bytes <= limit else {
@@ -73,7 +61,7 @@ extension StoreTransaction {
                     neverFits: bytes > limit
                 )
             }
-            excess.untilStored = limit - bytes
+            excess.keep(stored: limit - bytes)
         }
         if let cutoff = Self.cutoff(row, now: now) {
             guard limits.overflow == .dropOldest else {
@@ -106,8 +94,10 @@ extension StoreTransaction {
         if let before = excess.before {
             events += try dropHead(region, .enqueuedBefore(before), .expired, now: now)
         }
-        if excess.entries > 0 { events += try dropHead(region, .entries(excess.entries), .dropped, now: now) }
-        if let stored = excess.untilStored {
+        if let entries = excess.entriesAtMost {
+            events += try dropHead(region, .entriesAtMost(entries), .dropped, now: now)
+        }
+        if let stored = excess.storedAtMost {
             events += try dropHead(region, .storedAtMost(stored), .dropped, now: now)
         }
         return events
@@ -137,25 +127,22 @@ extension StoreTransaction {
         guard limits != .unlimited, !needs.isEmpty else { return [:] }
         var excess: [RegionID: Excess] = [:]
         if let limit = limits.bytesMax {
-            let over = try over(limit, "bytes", needs.map { ($0.region, $0.bytes) }) { row, region in
+            let allowed = try allowed(limit, "bytes", needs.map { ($0.region, $0.bytes) }) { row, region in
                 row.storedBytes &+ UInt64(core.singlesBytes[region] ?? 0)
             }
-            for (region, bytes) in over {
-                let row = try regionRow(region)
-                excess[region, default: Excess()].untilStored = row.storedBytes > bytes ? row.storedBytes - bytes : 0
-            }
+            for (region, bytes) in allowed { excess[region, default: Excess()].keep(stored: bytes) }
         }
         if let limit = limits.entriesMax {
-            let over = try over(limit, "entries", needs.map { ($0.region, $0.entries) }) { row, region in
+            let allowed = try allowed(limit, "entries", needs.map { ($0.region, $0.entries) }) { row, region in
                 row.entries &+ UInt64(core.singles[region]?.count ?? 0)
             }
-            for (region, entries) in over { excess[region, default: Excess()].entries = entries }
+            for (region, entries) in allowed { excess[region, default: Excess()].keep(entries: entries) }
         }
         return excess
     }
 
-    /// By how much each region must shrink; throws `full` for the first that refuses.
-    private func over(
+    /// To what each region must shrink that is over; throws `full` for the first that refuses.
+    private func allowed(
         _ limit: UInt64,
         _ unit: String,
         _ needs: [(RegionID, UInt64)],
@@ -163,20 +150,15 @@ extension StoreTransaction {
     ) throws(HoldfastError) -> [RegionID: UInt64] {
         var uses: [RegionID: UInt64] = [:]
         for (region, row) in core.rows { uses[region] = use(row, region) }
-        var over: [RegionID: UInt64] = [:]
+        let shares = TotalShares(of: limit, core.rows.mapValues(\.limits))
+        var shrinking: [RegionID: UInt64] = [:]
         for (region, need) in needs where need > 0 {
             let own = uses[region] ?? 0
             let wanted = own &+ need
-            // What the others hold, or may claim at any moment.
-            var claimed: UInt64 = 0
-            for (other, row) in core.rows where other != region {
-                claimed &+= max(uses[other] ?? 0, share(of: row, in: limit))
-            }
-            let mine = core.rows[region].map { share(of: $0, in: limit) } ?? 0
-            let allowed = max(mine, limit > claimed ? limit - claimed : 0)
-            uses[region] = min(wanted, max(own, allowed))
+            let allowed = shares.allowed(region, uses)
+            uses[region] = min(wanted, allowed)
             guard wanted > allowed else { continue }
-            guard core.rows[region]?.limits.overflow == .dropOldest, need <= allowed, own >= wanted - allowed else {
+            guard core.rows[region]?.limits.overflow == .dropOldest, need <= allowed else {
                 throw .full(
                     region,
                     limit: "total.\(unit)",
@@ -186,16 +168,9 @@ extension StoreTransaction {
                     neverFits: need > limit
                 )
             }
-            over[region] = wanted - allowed
+            shrinking[region] = allowed - need
         }
-        return over
-    }
-
-    /// What a region may have of a total whatever the others hold: half of an equal share unless its limits say more.
-    private func share(of row: RegionRow, in limit: UInt64) -> UInt64 {
-        guard let percent = row.limits.sharePercent else { return limit / UInt64(max(1, 2 * core.rows.count)) }
-        let (whole, rest) = limit.quotientAndRemainder(dividingBy: 100)
-        return whole * UInt64(min(percent, 100)) + rest * UInt64(min(percent, 100)) / 100
+        return shrinking
     }
 
     /// Sets how much all queues may hold together.
@@ -211,66 +186,18 @@ extension StoreTransaction {
     ///
     /// Refuses shares that are more than everything together.
     package mutating func setLimits(_ limits: QueueLimits, of region: RegionID) throws(HoldfastError) {
-        var row = try regionRow(region)
-        let others = core.rows.filter { $0.key != region }.values.reduce(0) { $0 + Int($1.limits.sharePercent ?? 0) }
-        if let share = limits.sharePercent, Int(share) + others > 100 {
-            var error = HoldfastError(
-                code: .invalidConfiguration,
-                message: "The shares of the other regions are \(others) % already: region '\(region)' can have at most "
-                    + "\(max(0, 100 - others)) %. Nothing changed.",
-                region: region
-            )
-            error.field = "sharePercent"
-            throw error
-        }
-        guard row.limits != limits else { return }
-        row.limits = limits
-        setRegionRow(region, row)
+        try setLimits([region: limits])
     }
-}
 
-extension StoreView {
-    /// What the next append would drop from a queue if it had these limits.
-    package func dropEstimate(
-        _ limits: QueueLimits,
-        of region: RegionID,
-        now: Timestamp,
-        decode: (VerifiedBlock) throws(FormatError) -> [QueueEntry]
-    ) throws(HoldfastError) -> DropEstimate {
-        guard var row = try regionRow(region) else { throw .unknownRegion(region) }
-        guard limits.overflow == .dropOldest, row.entries > 0 else { return .nothing }
-        row.limits = limits
-        var last = row.headPosition - 1
-        if let most = limits.entriesMax, row.entries > most {
-            last = max(last, row.headPosition + (row.entries - most) - 1)
+    /// Sets how much the queues of several regions may hold, for all of them or for none.
+    package mutating func setLimits(_ limits: [RegionID: QueueLimits]) throws(HoldfastError) {
+        for region in limits.keys.sorted() { _ = try regionRow(region) }
+        try QueueLimits.checkShares(core.rows.mapValues(\.limits).merging(limits) { $1 })
+        for (region, limits) in limits {
+            var row = try regionRow(region)
+            guard row.limits != limits else { continue }
+            row.limits = limits
+            setRegionRow(region, row)
         }
-        let cutoff = StoreTransaction.cutoff(row, now: now)
-        var stored = row.storedBytes
-        if limits.bytesMax != nil || cutoff != nil {
-            try scan(.queue(row.number)) { (key, value) throws(HoldfastError) in
-                let block = try? VerifiedBlock(
-                    value,
-                    store: superblock.store,
-                    queue: row.number,
-                    firstPosition: try? Key.number(from: key.span)
-                )
-                guard let block else { return false }
-                let isOver = limits.bytesMax.map { stored > $0 } ?? false
-                if isOver {
-                    last = max(last, block.header.lastPosition)
-                } else if let cutoff, block.header.firstEnqueuedAt < cutoff {
-                    let old = (try? decode(block))?.prefix { $0.enqueuedAt < cutoff }.last?.position
-                    if let old { last = max(last, old) }
-                    if old != block.header.lastPosition { return false }
-                } else {
-                    return false
-                }
-                stored = stored >= block.storedBytes ? stored - block.storedBytes : 0
-                return true
-            }
-        }
-        guard last >= row.headPosition else { return .nothing }
-        last = min(last, row.nextPosition - 1)
-        return DropEstimate(entries: last - row.headPosition + 1, positions: row.headPosition...last)
     }
 }

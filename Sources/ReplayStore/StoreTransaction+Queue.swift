@@ -7,8 +7,8 @@ import ReplayFormat
 enum HeadMove: Sendable {
     /// To a position, which then is the first that is queued.
     case to(UInt64)
-    /// Over so many entries.
-    case entries(UInt64)
+    /// Until no more than so many entries are queued, whatever takes them out on the way.
+    case entriesAtMost(UInt64)
     /// Over whole blocks, until what is stored is no more than this.
     case storedAtMost(UInt64)
     /// Over the entries that were appended before a time.
@@ -49,7 +49,6 @@ extension StoreTransaction {
         let acknowledged = row.counters.acknowledged &- before.counters.acknowledged
         if acknowledged > 0 {
             row.acknowledgedSinceEmpty &+= acknowledged
-            row.attempts = 0
             setRegionRow(region, row)
             events += try noteEmpty(region, now: now)
             core.tally.regions[region, default: .init()].acknowledged += acknowledged

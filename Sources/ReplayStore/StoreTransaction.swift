@@ -165,8 +165,11 @@ package struct StoreTransaction: ~Copyable {
     }
 
     /// Adds a queue for a region that has none.
+    ///
+    /// Refuses shares that are more than everything together.
     package mutating func addRegion(_ region: RegionID, limits: QueueLimits) throws(HoldfastError) {
         precondition(core.rows[region] == nil, "region '\(region)' has a queue already")
+        try QueueLimits.checkShares(core.rows.mapValues(\.limits).merging([region: limits]) { $1 })
         let number = core.superblock.nextQueue
         guard number < .max else { throw HoldfastError(code: .full, message: "Every queue number has been used.") }
         core.superblock.nextQueue = number + 1
@@ -178,7 +181,7 @@ package struct StoreTransaction: ~Copyable {
         _ = try database(.seen(number))
     }
 
-    /// Removes a region's queue; entries that it still holds go to the `lost` ledger.
+    /// Removes a region's queue; entries that it still holds, and its dead letters, go to the `lost` ledger.
     package mutating func removeRegion(_ region: RegionID, now: Timestamp) throws(HoldfastError) {
         try storeSingles(region)
         let row = try regionRow(region)
@@ -193,6 +196,16 @@ package struct StoreTransaction: ~Copyable {
             let key = Key.lost(region, queue: row.number, first: row.headPosition, last: row.nextPosition - 1)
             try put(lost.encoded(), key: key, in: .lost)
         }
+        // What cannot be read is gone as well.
+        var dead = LostRanges()
+        let table = Table.dead(row.number)
+        try scan(table) { (key, value) throws(HoldfastError) in
+            let letter = try? DeadRow.read(key, value, in: table)
+            guard let position = letter?.position ?? (try? Key.number(from: key.span)) else { return true }
+            dead.add(position, letter?.row.entry.write.rawBytes ?? 0)
+            return true
+        }
+        try put(dead, reason: .removed, of: region, row.number, now: now)
         for table in [Table.queue(row.number), .seen(row.number), .dead(row.number)] {
             guard let database = core.databases[table] else { continue }
             // Emptied, not deleted: LMDB would close the handle that readers may be using.

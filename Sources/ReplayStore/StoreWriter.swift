@@ -15,6 +15,10 @@ final class StoreWriter: Sendable {
 
     /// Anything else: it runs in the transaction, and is told how that ended.
     struct Control: Sendable {
+        /// The bytes of the large values that it puts, at most.
+        ///
+        /// None for what removes, or changes a few rows.
+        var puts: [Int] = []
         /// Runs in the transaction.
         ///
         /// What it throws is for its caller alone, if it has changed nothing.
@@ -143,17 +147,27 @@ final class StoreWriter: Sendable {
         _ hooks: StoreHooks,
         _ metrics: StoreMetrics
     ) {
-        guard !appends.isEmpty else { return run(controls, [], core, hooks, metrics) }
-        if case .reserved = core.space.makeRoom(for: appends) { return run(controls, appends, core, hooks, metrics) }
-        // The disk is full. What makes room goes first, on its own; then each append that may fit.
-        if !controls.isEmpty { run(controls, [], core, hooks, metrics) }
+        let adding = controls.filter { !$0.puts.isEmpty }
+        guard !appends.isEmpty || !adding.isEmpty else { return run(controls, [], core, hooks, metrics) }
+        if case .reserved = core.space.makeRoom(for: appends, adding) {
+            return run(controls, appends, core, hooks, metrics)
+        }
+        // The disk is full. What makes room goes first, on its own; then each that adds and may fit.
+        let removing = controls.filter(\.puts.isEmpty)
+        if !removing.isEmpty { run(removing, [], core, hooks, metrics) }
         if core.space.mayHaveFreed {
             // LMDB uses a page again one transaction after the one that follows its removal.
             run([Self.rewriteSuperblock], [], core, hooks, metrics)
             core.space.mayHaveFreed = false
         }
+        for control in adding {
+            switch core.space.makeRoom(for: [], [control]) {
+            case .none(let error): control.end(error)
+            case .reserved, .tight: run([control], [], core, hooks, metrics)
+            }
+        }
         for append in appends {
-            switch core.space.makeRoom(for: [append]) {
+            switch core.space.makeRoom(for: [append], []) {
             case .none(let error):
                 metrics.refusedCall()
                 append.waiting.resume(returning: .failure(error))
@@ -185,7 +199,7 @@ final class StoreWriter: Sendable {
             for append in appends { append.waiting.resume(returning: .failure(poison)) }
             return
         }
-        if appends.isEmpty { core.space.makeRoomToRemove() }
+        if appends.isEmpty, controls.allSatisfy(\.puts.isEmpty) { core.space.makeRoomToRemove() }
         let started = System.monotonicNanoseconds
         var refusals: [HoldfastError?] = []
         var outcomes: [Result<[AppendReceipt], HoldfastError>] = []

@@ -63,6 +63,13 @@ import Testing
             #expect(refused.talk.contains("holdfast restore \(backup) --to"))
         }
         #expect(try Tool.run(["region", "pause", backup, "eu"]).status == 1)
+        let file = try Data(contentsOf: URL(fileURLWithPath: backup + "/data.mdb"))
+        for options in [["--in-place"], ["--in-place", "--yes"]] {
+            let refused = try Tool.run(["compact", backup] + options)
+            #expect(refused.status == 1)
+            #expect(refused.talk.contains("holdfast restore \(backup) --to"))
+        }
+        #expect(try Data(contentsOf: URL(fileURLWithPath: backup + "/data.mdb")) == file)
         #expect(try Tool.run(["records", backup, "--format", "jsonl"]).lines.count == 1160)
         #expect(try Tool.run(["info", backup]).output.contains(#""backedUpMs":1"#))
         #expect(try digest(backup) == before)

@@ -101,6 +101,17 @@ import Testing
         #expect(!tables.contains(#""table":"dictionaries","keyBase64":"AAAAAQA=""#))
     }
 
+    @Test("to another directory says that the copy takes the store's place") func place() throws {
+        let store = try ToolStore()
+        let copies = ["one", "two"].map { store.directory.appending($0) }
+        let report = try object(try store.run("compact", "--to", copies[0], "--format", "json").output)
+        #expect(report?["takesPlaceOf"] as? String == store.path)
+        let told = try store.run("compact", "--to", copies[1], "--format", "table").output
+        #expect(told.contains("write to \(store.path) no more"))
+        #expect(try compact(store.path)["takesPlaceOf"] == nil)
+        #expect(try Tool.run(["compact", "--help"]).output.contains("takes the store's place"))
+    }
+
     @Test("trains no dictionary on too little, and says so") func tooLittle() throws {
         let store = try ToolStore()
         try store.run("append", "--region", "eu", input: Self.lines(1...50))

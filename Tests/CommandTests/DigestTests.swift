@@ -45,7 +45,7 @@ import Testing
         "changes with whatever a store means",
         arguments: [
             ["append", "--region", "eu"], ["ack", "--region", "eu", "--through", "3"], ["drain", "--region", "eu"],
-            ["region", "pause", "eu"], ["region", "fail", "us"], ["region", "heartbeat", "eu"],
+            ["region", "pause", "eu"], ["region", "fail", "us"], ["region", "limits", "eu", "--entries", "50"],
         ]
     )
     func changes(verb: [String]) throws {
@@ -56,6 +56,27 @@ import Testing
         let arguments = words + [store.path] + verb.dropFirst(words.count)
         #expect(try Tool.run(arguments, input: ToolStore.lines(11...11)).status == 0)
         #expect(try digest(store.path) != before)
+    }
+
+    @Test("is not changed by a call that changes nothing, though time passes") func changesNothing() throws {
+        let store = try ToolStore()
+        try store.run("append", "--region", "eu", input: ToolStore.lines(1...10))
+        try store.run("ack", "--region", "eu", "--through", "4")
+        let before = try digest(store.path)
+        let copy = store.directory.appending("copy")
+        try #require(try store.run("compact", "--to", copy).status == 0)
+        #expect(try store.run("append", "--region", "eu", input: ToolStore.lines(1...10)).status == 0)
+        #expect(try digest(store.path) == before)
+        #expect(try store.run("ack", "--region", "eu", "--through", "3").status == 0)
+        #expect(try digest(store.path) == before)
+        // A heartbeat of a healthy region says that it was heard from, and changes nobody's state.
+        #expect(try store.run("region heartbeat", "ap").status == 0)
+        #expect(try digest(store.path) == before)
+        #expect(try Tool.run(["diff", store.path, copy]).status == 0)
+        // Another state is a difference of the controller.
+        try store.run("region fail", "us")
+        #expect(try digest(store.path) != before)
+        #expect(try Tool.run(["diff", store.path, copy, "--format", "jsonl"]).output.contains("controller"))
     }
 
     @Test("has a part for each region, which another region does not change") func regions() throws {

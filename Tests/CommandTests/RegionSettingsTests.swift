@@ -43,9 +43,11 @@ import Testing
         let plan = try Tool.run(options)
         #expect(plan.status == 0)
         let members = try #require(try object(plan.output)?["plan"] as? [String: Any])
-        #expect(members["drops"] as? Int == 30)
-        #expect(members["first"] as? Int == 1)
-        #expect(members["last"] as? Int == 30)
+        let drops = try #require(members["drops"] as? [[String: Any]])
+        #expect(drops.map { $0["region"] as? String } == ["eu"])
+        #expect(drops.map { $0["entries"] as? Int } == [30])
+        #expect(drops.map { $0["first"] as? Int } == [1])
+        #expect(drops.map { $0["last"] as? Int } == [30])
         #expect(members["next"] as? String == "holdfast " + options.joined(separator: " ") + " --yes")
         #expect(try limits(store, "eu")["limitEntries"] is NSNull)
         #expect(try Tool.run(options + ["--yes"]).status == 0)
@@ -63,13 +65,38 @@ import Testing
         #expect(try store.run("region limits", "--total-entries", "90").output.contains(#""limitEntries":90"#))
         #expect(try store.run("append", "--region", "eu", input: ToolStore.lines(51...51)).status == 1)
         try store.run("region limits", "eu", "--overflow", "dropOldest", "--yes")
-        let plan = try store.run("region limits", "--total-entries", "80")
-        #expect(try (object(plan.output)?["plan"] as? [String: Any])?["dropForTotal"] as? [String] == ["eu"])
+        #expect(try plannedDrops(try store.run("region limits", "--total-entries", "80")) == ["eu": 33])
         #expect(try store.run("region limits").output.contains(#""limitEntries":90"#))
         #expect(try store.run("region limits", "--total-entries", "80", "--yes").status == 0)
         #expect(try store.run("region limits").output.contains(#""limitEntries":80"#))
         #expect(try store.run("region limits", "--total-entries", "none").output.contains(#""region":null"#))
         #expect(try store.run("append", "--region", "ap", input: ToolStore.lines(51...99)).status == 0)
+    }
+
+    @Test("plans where another region's share makes appends drop") func share() throws {
+        let store = try ToolStore()
+        try store.run("append", "--region", "eu", input: ToolStore.lines(1...60))
+        try store.run("region limits", "--total-entries", "90")
+        try store.run("region limits", "eu", "--overflow", "dropOldest")
+        // 63 for ap and 6 for us leave 21.
+        #expect(try plannedDrops(try store.run("region limits", "ap", "--share", "70")) == ["eu": 39])
+        #expect(try limits(store, "ap")["sharePercent"] is NSNull)
+        #expect(try store.run("region limits", "ap", "--share", "70", "--yes").status == 0)
+        let table = try store.run("region limits", "--format", "table").lines
+        #expect(table.count(where: { $0.contains("(7.5 %)") }) == 2)
+        // What the present limits take already is not because of other ones.
+        #expect(try store.run("region limits", "eu", "--entries", "80").output.contains(#""limitEntries":80"#))
+        try store.run("append", "--region", "eu", input: ToolStore.lines(61...61))
+        #expect(try store.statistics("eu")["dropped"] as? Int == 40)
+    }
+
+    /// What a plan says that each region's next append drops.
+    private func plannedDrops(_ outcome: Tool.Outcome) throws -> [String: Int] {
+        let plan = try object(outcome.output)?["plan"] as? [String: Any]
+        let drops = try #require(plan?["drops"] as? [[String: Any]], "\(outcome.output)\(outcome.talk)")
+        var entries: [String: Int] = [:]
+        for row in drops { entries[try #require(row["region"] as? String)] = row["entries"] as? Int }
+        return entries
     }
 
     @Test("reads sizes and lengths of time, and nothing that only looks like them") func quantities() throws {
@@ -150,7 +177,7 @@ import Testing
         try store.run("region limits", "eu", "--share", "70")
         let share = try store.run("region limits", "ap", "--share", "40")
         #expect(share.status == 64)
-        #expect(share.talk.contains("at most 30 %"))
+        #expect(share.talk.contains("10 % more than there is"))
         #expect(try limits(store, "ap")["sharePercent"] is NSNull)
     }
 }

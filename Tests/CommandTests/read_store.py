@@ -363,7 +363,10 @@ def store_digest(store):
     digest = bytes(16)
     for kind, table in (1, "controller"), (2, "history"):
         for key, body in bodies(table):
-            digest = digest_with(digest, kind, key, body)
+            # The controller's clock is time, and not state.
+            if kind == 1 and key == b"mtime":
+                continue
+            digest = digest_with(digest, kind, key, body[:2] if kind == 1 and key[:1] == b"r" else body)
     tables = {key.decode() for key, _ in store.transaction.cursor()}
     for name, row in regions:
         queue = struct.unpack(">I", row[2:6])[0]

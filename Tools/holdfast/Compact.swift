@@ -8,7 +8,9 @@ struct Compact: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Write a store anew: no free space inside its file, small blocks merged; tell before and after.",
         discussion: """
-            --to never touches the store and works while it is in use; the copy is the store as of one commit. \
+            --to never touches the store and works while it is in use; the copy is the store as of one commit, with its \
+            identity. It takes the store's place: write to one of the two only, from then on. For a second store make a \
+            backup and restore it. \
             --in-place needs the store closed: it writes the new file beside the old one, syncs it, and renames it. Killed at any \
             point, the old or the new one is there, whole. Without --yes it only tells what it would do.
 
@@ -68,6 +70,10 @@ struct Compact: ParsableCommand {
             ("entries", "\(report.entries)"), ("blocks", "\(report.blocksBefore) -> \(report.blocksAfter)"),
             ("stored in them", "\(bytesText(report.storedBefore)) -> \(bytesText(report.storedAfter))"),
         ]
+        if let to {
+            members.append(("takesPlaceOf", .string(argument.store)))
+            facts.append(("identity", "the store's own: \(to) takes its place, write to \(argument.store) no more"))
+        }
         if trainDictionary {
             members.append(("dictionary", report.dictionary.map { .unsigned(UInt64($0)) } ?? .null))
             members.append(("dictionaryBytes", .integer(Int64(report.dictionaryBytes))))
@@ -79,6 +85,7 @@ struct Compact: ParsableCommand {
 
     private func printPlan() throws {
         let reader = try argument.reader()
+        try reader.checkNoBackup()
         let rows = try reader.look { (view) throws(HoldfastError) in try view.regionRows() }
         let size = UInt64(max(0, try reader.fileSize()))
         let entries = rows.reduce(into: UInt64(0)) { $0 &+= $1.1.entries }

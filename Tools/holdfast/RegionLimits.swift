@@ -11,8 +11,8 @@ extension Region {
             abstract: "Show how much each queue may hold and holds, or set it.",
             discussion: """
                 Without options it shows, also while another process has the store open. With options it sets what is \
-                named and keeps the rest; 'none' takes a limit away. Where the next append would drop entries because \
-                of it, it only tells which, unless --yes is given.
+                named and keeps the rest; 'none' takes a limit away. Where the next append to any region would drop entries \
+                because of it, it only tells which, unless --yes is given.
 
                 Sizes are as stored: 4096, 64MiB, 10GB. Lengths of time: 250ms, 30s, 5min, 2h, 7d.
 
@@ -36,7 +36,7 @@ extension Region {
         var overflow: OverflowArgument?
         @Option(
             help: ArgumentHelp(
-                "How much of the total is the region's own, 0 to 100, or none for half of an equal share.",
+                "How much of the total is the region's own, 0 to 100, or none for an equal part of half of the rest.",
                 valueName: "percent"
             )
         )
@@ -76,24 +76,25 @@ extension Region {
         /// Sets the limits, or prints what the next append would drop because of them.
         private func set(_ controller: RegionFailoverController) async throws -> Bool {
             let queues = try await controller.statistics()
-            var estimate = DropEstimate.nothing
-            var wanted: QueueLimits?
+            var wanted: [RegionID: QueueLimits] = [:]
             if setsRegion, let region {
                 guard let queue = queues.first(where: { $0.region == region }) else {
                     throw HoldfastError.unknownRegion(region)
                 }
-                let limits = changed(queue.limits)
-                estimate = try await controller.dropEstimate(of: limits, for: region)
-                wanted = limits
+                wanted[region] = changed(queue.limits)
             }
             let total = changed(try await controller.totalLimits())
-            let shrinking = setsTotal ? Self.shrinking(queues, total, region, wanted) : []
-            guard yes || estimate == .nothing && shrinking.isEmpty else {
-                try printPlan(estimate, shrinking)
+            let before = try await controller.dropEstimates()
+            // What is dropped already under the present limits is not because of these.
+            let drops = try await controller.dropEstimates(of: wanted, total: total).filter { region, estimate in
+                estimate.entries > before[region]?.entries ?? 0
+            }
+            guard yes || drops.isEmpty else {
+                try printPlan(drops)
                 return false
             }
             // The one that can be refused goes first.
-            if let wanted, let region { try await controller.setLimits(wanted, for: region) }
+            for (region, limits) in wanted { try await controller.setLimits(limits, for: region) }
             if setsTotal { try await controller.setTotalLimits(total) }
             return true
         }
@@ -115,55 +116,35 @@ extension Region {
             return total
         }
 
-        /// The regions whose next append drops their oldest entries, since all queues together hold more than they may.
-        private static func shrinking(
-            _ queues: [QueueStatistics],
-            _ total: TotalLimits,
-            _ region: RegionID?,
-            _ wanted: QueueLimits?
-        ) -> [RegionID] {
-            let entries = queues.reduce(into: UInt64(0)) { $0 &+= $1.entries }
-            let bytes = queues.reduce(into: UInt64(0)) { $0 &+= $1.storedBytes }
-            guard entries > total.entriesMax ?? .max || bytes > total.bytesMax ?? .max else { return [] }
-            return queues.filter { queue in
-                let limits = queue.region == region ? wanted ?? queue.limits : queue.limits
-                return limits.overflow == .dropOldest && queue.entries > 0
-            }.map(\.region)
-        }
-
-        private func printPlan(_ estimate: DropEstimate, _ shrinking: [RegionID]) throws {
+        private func printPlan(_ drops: [RegionID: DropEstimate]) throws {
             // An option is one word as it stands; what follows it may not be.
             let words = CommandLine.arguments.dropFirst().map {
                 $0.contains("=") || !$0.hasPrefix("--") ? shellQuoted($0) : $0
             }
             let next = "holdfast \(words.joined(separator: " ")) --yes"
-            var members: [(String, JSON)] = [
+            var rows: [JSON] = []
+            var facts = [("plan", "set the limits")]
+            for (region, estimate) in drops.sorted(by: { $0.key < $1.key }) {
+                guard let positions = estimate.positions else { continue }
+                rows.append(
+                    .object([
+                        ("region", .string(region.rawValue)), ("entries", .unsigned(estimate.entries)),
+                        ("first", .unsigned(positions.lowerBound)), ("last", .unsigned(positions.upperBound)),
+                    ])
+                )
+                facts.append(
+                    (
+                        region.rawValue,
+                        "the next append or tick drops \(estimate.entries) entries, positions "
+                            + "\(positions.lowerBound) to \(positions.upperBound)"
+                    )
+                )
+            }
+            let members: [(String, JSON)] = [
                 ("verb", .string("region limits")), ("store", .string(argument.store)),
-                ("region", region.map { .string($0.rawValue) } ?? .null), ("drops", .unsigned(estimate.entries)),
+                ("region", region.map { .string($0.rawValue) } ?? .null), ("drops", .array(rows)),
+                ("next", .string(next)),
             ]
-            var facts: [(String, String)] = []
-            if let positions = estimate.positions, let region {
-                members.append(("first", .unsigned(positions.lowerBound)))
-                members.append(("last", .unsigned(positions.upperBound)))
-                facts.append(
-                    (
-                        "plan",
-                        "set the limits; the next append or tick drops \(estimate.entries) entries of '\(region)', "
-                            + "positions \(positions.lowerBound) to \(positions.upperBound)"
-                    )
-                )
-            }
-            if !shrinking.isEmpty {
-                members.append(("dropForTotal", .array(shrinking.map { .string($0.rawValue) })))
-                facts.append(
-                    (
-                        "total",
-                        "all queues together hold more: appends to \(shrinking.map(\.rawValue).joined(separator: ", ")) "
-                            + "drop the oldest there until it fits"
-                    )
-                )
-            }
-            members.append(("next", .string(next)))
             facts.append(("nothing was done; do it", next))
             try printObject(format.forObject, .object([("plan", .object(members))]), facts)
         }
@@ -185,7 +166,7 @@ extension Region {
             let printer = ListPrinter(Output(), format.forList, columns)
             let queues = rows.map { QueueStatistics($0.0, $0.1) }
             for queue in queues where region == nil || queue.region == region {
-                try printer.row(queue.limitsJSON(now), queue.limitsCells(now, regions: queues.count))
+                try printer.row(queue.limitsJSON(now), queue.limitsCells(now, queues.map(\.limits)))
             }
             if region == nil || setsTotal { try printer.row(total.json(queues), total.cells(queues)) }
             try printer.end(empty: "The deployment has no region.")
@@ -207,9 +188,8 @@ extension QueueStatistics {
         ])
     }
 
-    fileprivate func limitsCells(_ now: Timestamp, regions: Int) -> [String] {
-        // Without a share of its own a region has half of an equal one.
-        let share = limits.sharePercent.map { "\($0) %" } ?? "(\(decimal(50 / Double(max(1, regions)))) %)"
+    fileprivate func limitsCells(_ now: Timestamp, _ all: [QueueLimits]) -> [String] {
+        let share = limits.sharePercent.map { "\($0) %" } ?? "(\(decimal(QueueLimits.unsetSharePercent(all))) %)"
         return [
             region.rawValue, "\(entries)", limits.entriesMax.map { "\($0)" } ?? "-", bytesText(storedBytes),
             limits.bytesMax.map(bytesText) ?? "-", oldestMilliseconds(now: now).map(durationText) ?? "-",

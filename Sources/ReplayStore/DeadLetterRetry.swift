@@ -1,0 +1,137 @@
+package import RegionFailover
+import ReplayFormat
+
+/// Dead letters that a selection names, in the order of their positions: as many as a transaction settles.
+struct ChosenLetters {
+    /// One transaction settles at most so many dead letters.
+    private static let countMax = 16_384
+    /// One transaction settles at most so many bytes of dead letters, and one letter more.
+    private static let bytesMax = 64 << 20
+
+    private let region: RegionID
+    private let table: Table
+    private let selection: DeadLetterSelection
+    private let end: UInt64
+    private var bytes = 0
+    private(set) var rows: [(position: UInt64, row: DeadRow)] = []
+    /// Whether none is left behind them.
+    private(set) var isLast = true
+
+    /// `end`: The position from which on none is meant.
+    init(_ region: RegionID, _ table: Table, _ selection: DeadLetterSelection, below end: UInt64) {
+        (self.region, self.table) = (region, table)
+        (self.selection, self.end) = (selection, end)
+    }
+
+    /// Takes the next pair; false when no more is wanted.
+    mutating func take(_ key: [UInt8], _ value: Span<UInt8>) throws(HoldfastError) -> Bool {
+        let (position, row) = try format("A dead letter of region '\(region)'") { () throws(FormatError) in
+            try DeadRow.read(key, value, in: table)
+        }
+        guard position < end else { return false }
+        guard selection.matches(position, row.entry.write) else { return true }
+        isLast = rows.count < Self.countMax && bytes < Self.bytesMax
+        if isLast { rows.append((position, row)) }
+        bytes += row.entry.write.rawBytes
+        return isLast
+    }
+}
+
+/// Dead letters on their way back, encoded before the transaction that queues them.
+struct DeadLetterRetry: Sendable {
+    let queue: UInt32
+    let positions: [UInt64]
+    let frames: [PreparedFrame]
+    let now: Timestamp
+    let isLast: Bool
+
+    /// What their blocks take as stored.
+    var bytes: UInt64 { frames.reduce(0) { $0 + UInt64($1.storedBytes(isSkipping: false)) } }
+}
+
+extension ReplayStore {
+    /// Puts dead letters from below the position `end` back at the end of their queue, as many as a transaction settles.
+    ///
+    /// They get new positions, and are not compared with what the queue has had.
+    package func retryDead(
+        _ region: RegionID,
+        _ selection: DeadLetterSelection,
+        below end: UInt64,
+        now: Timestamp
+    ) async throws(HoldfastError) -> StoreTransaction.Settled {
+        while true {
+            let (queue, chosen) = try await read { (view) throws(HoldfastError) in
+                guard let row = try view.regionRow(region) else { throw .unknownRegion(region) }
+                let table = Table.dead(row.number)
+                var chosen = ChosenLetters(region, table, selection, below: end)
+                try view.scan(table) { (key, value) throws(HoldfastError) in try chosen.take(key, value) }
+                return (row.number, chosen)
+            }
+            guard !chosen.rows.isEmpty else { return StoreTransaction.Settled(count: 0, isLast: true) }
+            let entries = chosen.rows.map { FrameContent.Entry(write: $0.row.entry.write, enqueuedAt: now) }
+            let retry = DeadLetterRetry(
+                queue: queue,
+                positions: chosen.rows.map(\.position),
+                frames: PreparedFrame.split(entries).map {
+                    PreparedFrame($0, codec: codec, level: options.compressionLevel)
+                },
+                now: now,
+                isLast: chosen.isLast
+            )
+            let settled = try await transact(adding: retry.frames.map(\.storedBytesMax)) {
+                (transaction) throws(HoldfastError) in
+                try transaction.retryDead(region, retry)
+            }
+            // Somebody else settled some of them meanwhile: what is left is looked at again.
+            if let settled { return settled }
+        }
+    }
+}
+
+extension StoreTransaction {
+    /// Queues dead letters again; nil, and nothing changes, when they are not all there any more.
+    fileprivate mutating func retryDead(
+        _ region: RegionID,
+        _ retry: DeadLetterRetry
+    ) throws(HoldfastError) -> Settled? {
+        try storeSingles(region)
+        let before = try regionRow(region)
+        guard before.number == retry.queue else { return nil }
+        let table = Table.dead(retry.queue)
+        for position in retry.positions { guard try row(Key.number(position), in: table) != nil else { return nil } }
+        let count = UInt64(retry.positions.count)
+        try checkRoom(for: retry, count, in: region)
+        for frame in retry.frames { try store(frame, skipping: nil, in: region) }
+        for position in retry.positions { try delete(Key.number(position), in: table) }
+        var row = try regionRow(region)
+        row.counters.accepted = before.counters.accepted
+        row.counters.retried &+= count
+        row.counters.dead = row.counters.dead >= count ? row.counters.dead - count : 0
+        setRegionRow(region, row)
+        core.tally.regions[region, default: .init()].retried += count
+        return Settled(count: count, isLast: retry.isLast)
+    }
+
+    /// Refuses where something would have to leave for the letters.
+    private mutating func checkRoom(
+        for retry: DeadLetterRetry,
+        _ count: UInt64,
+        in region: RegionID
+    ) throws(HoldfastError) {
+        let own = try excess(of: region, adding: count, bytes: retry.bytes, now: retry.now)
+        let all = try totalExcess([(region, retry.bytes, count)])[region]
+        guard !own.isNone || all != nil else { return }
+        let limit =
+            if own.entriesAtMost != nil { "entries" } else if own.storedAtMost != nil {
+                "bytes"
+            } else if own.before
+                != nil
+            { "age" } else { all?.entriesAtMost == nil ? "total.bytes" : "total.entries" }
+        throw .full(
+            region,
+            limit: limit,
+            "The queue of region '\(region)' has no room for \(count) dead letters, and its oldest entries are not dropped "
+                + "for them: replay and acknowledge, or raise the limit on \(limit)."
+        )
+    }
+}

@@ -1,0 +1,92 @@
+import Holdfast
+import HoldfastTesting
+import ReplayFormat
+import ReplayStore
+import Testing
+
+@Suite("Dead letters that are retried") struct RetryTests {
+    private let region: RegionID = "eu-west-1"
+
+    /// A store whose first entries have been parked.
+    private func parked(_ writes: [OutstandingWrite], options: StoreOptions) async throws -> Deployment {
+        let deployment = try await Deployment(options: options)
+        await deployment.controller.close()
+        let store = try await ReplayStore.open(deployment.path, .existing, options: options) {
+            (_) throws(HoldfastError) in
+            ((), StoreHooks())
+        }.0
+        let region = region
+        for write in writes {
+            _ = try await store.append([write], to: [region], ifEpoch: nil, at: Timestamp(milliseconds: 0))
+            try await store.transact { (transaction) throws(HoldfastError) in
+                let row = try transaction.regionRow(region)
+                _ = try transaction.park(
+                    region,
+                    queue: row.number,
+                    row.headPosition...row.headPosition,
+                    cause: .attempts,
+                    attempts: 1,
+                    reason: "",
+                    now: Timestamp(milliseconds: 0)
+                )
+            }
+        }
+        await store.close()
+        return deployment
+    }
+
+    private func open(_ deployment: Deployment, _ options: StoreOptions) async throws -> RegionFailoverController {
+        try await RegionFailoverController.open(at: deployment.path, options: options, time: deployment.time)
+    }
+
+    @Test("keep to what all queues together may hold") func total() async throws {
+        let deployment = try await parked((1...10).map { write($0) }, options: Deployment.options)
+        let controller = try await open(deployment, Deployment.options)
+        try await controller.setTotalLimits(TotalLimits(entriesMax: 24))
+        // The others have a claim on 4 each.
+        try await controller.append((11...20).map { write($0) }, to: region)
+        #expect(await code { try await controller.retryDeadLetters(region) } == .full)
+        #expect(try await controller.pending(for: region).dead == 10)
+        try await controller.setLimits(QueueLimits(overflow: .dropOldest), for: region)
+        #expect(await code { try await controller.retryDeadLetters(region) } == .full)
+        #expect(try await controller.pendingCount(for: region) == 10)
+        try await controller.acknowledge(region, through: 14)
+        #expect(try await controller.retryDeadLetters(region) == 10)
+        #expect(try await controller.drain(region).entries.map(\.write.sequence) == Array(15...20) + Array(1...10))
+        await controller.close()
+        #expect(try StoreCheck.run(deployment.path, level: .full).isClean)
+    }
+
+    @Test("and find no room are nothing to the acknowledgements of the same moment") func room() async throws {
+        let options = StoreOptions(compressionLevel: 0, mapSizeBytes: 16 << 20)
+        let letters = (1...20 as ClosedRange<UInt64>).map { write($0, "k", String(repeating: "v", count: 200_000)) }
+        let deployment = try await parked(letters, options: options)
+        var controller = try await open(deployment, options)
+        // Until the address space is used up.
+        let value = String(repeating: "w", count: 30_000)
+        var sequence: UInt64 = 100
+        while await code({ try await controller.append([write(sequence, "k", value)], to: "ap-northeast-1") }) == nil {
+            sequence += 1
+        }
+        try await withThrowingTaskGroup(of: Void.self) { [controller] group in
+            for position in 1...60 as ClosedRange<UInt64> {
+                group.addTask {
+                    try await controller.acknowledge("ap-northeast-1", through: position)
+                }
+                guard position % 10 == 0 else { continue }
+                group.addTask {
+                    #expect(await code { try await controller.retryDeadLetters(region) } == .full)
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(try await controller.pending(for: region).dead == 20)
+        // With room again they come, in the order of their positions.
+        await controller.close()
+        controller = try await open(deployment, StoreOptions(compressionLevel: 0, mapSizeBytes: 64 << 20))
+        #expect(try await controller.retryDeadLetters(region) == 20)
+        #expect(try await controller.drain(region).entries.map(\.write) == letters)
+        await controller.close()
+        #expect(try StoreCheck.run(deployment.path, level: .full).isClean)
+    }
+}
