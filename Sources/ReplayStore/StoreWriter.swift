@@ -42,6 +42,8 @@ final class StoreWriter: Sendable {
     private let wake = DispatchSemaphore(value: 0)
     /// Tells of queues that changed.
     let signal = QueueSignal()
+    /// What the last append was refused with for want of space; nil when there was some.
+    let spaceRefusal = Lock<HoldfastError?>(nil)
 
     /// Leaves work for the thread; the error says why nothing more is taken.
     func submit(_ change: (inout Staged) -> Void) -> HoldfastError? {
@@ -144,7 +146,10 @@ final class StoreWriter: Sendable {
         _ metrics: StoreMetrics
     ) {
         guard !appends.isEmpty else { return run(controls, [], core, hooks, metrics) }
-        if case .reserved = core.space.makeRoom(for: appends) { return run(controls, appends, core, hooks, metrics) }
+        if case .reserved = core.space.makeRoom(for: appends) {
+            spaceRefusal.withLock { $0 = nil }
+            return run(controls, appends, core, hooks, metrics)
+        }
         // The disk is full. What makes room goes first, on its own; then each append that may fit.
         if !controls.isEmpty { run(controls, [], core, hooks, metrics) }
         if core.space.mayHaveFreed {
@@ -152,13 +157,13 @@ final class StoreWriter: Sendable {
             run([Self.rewriteSuperblock], [], core, hooks, metrics)
             core.space.mayHaveFreed = false
         }
-        for append in appends {
-            switch core.space.makeRoom(for: [append]) {
-            case .none(let error):
-                metrics.refusedCall()
-                append.waiting.resume(returning: .failure(error))
-            case .reserved, .tight: run([], [append], core, hooks, metrics)
-            }
+        for var append in appends {
+            var refusal: HoldfastError?
+            if case .none(let error) = core.space.makeRoom(for: [append]) { refusal = error }
+            spaceRefusal.withLock { $0 = refusal }
+            // What needs no room is answered also then.
+            append.call.behind = append.call.behind ?? refusal
+            run([], [append], core, hooks, metrics)
         }
     }
 
@@ -208,7 +213,7 @@ final class StoreWriter: Sendable {
         signal.changed(core.changedQueues)
         for (control, refusal) in zip(controls, refusals) { control.end(refusal) }
         for (append, outcome) in zip(appends, outcomes) {
-            if case .failure = outcome { metrics.refusedCall() }
+            if case .failure(let error) = outcome, !append.call.waits || !error.isWantOfRoom { metrics.refusedCall() }
             append.waiting.resume(returning: outcome)
         }
     }
