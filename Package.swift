@@ -93,7 +93,7 @@ let package = Package(
         .testTarget(
             name: "HoldfastTests",
             dependencies: [
-                "Holdfast", "HoldfastTesting", "Pages", "Platform", "ReplayStore", "ReplayFormat", "Zstd", metrics,
+                "Holdfast", "HoldfastTesting", "Pages", "Platform", "ReplayStore", "ReplayFormat", "Zstd", log, metrics,
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
             swiftSettings: strict

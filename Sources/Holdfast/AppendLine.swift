@@ -4,7 +4,8 @@ internal import ReplayStore
 
 /// Lets appends wait for room, in the order in which they came.
 ///
-/// Who waits for the same queue stands in one line; only the first of a line tries, each time that something left.
+/// Who waits for the same queue stands in one line; only the first of a line tries, each time that something left. One who
+/// finds room there, but none in another of his regions, goes to the end of that one's line.
 final class AppendLine: Sendable {
     private struct Place: Sendable {
         var number: UInt64
@@ -18,6 +19,14 @@ final class AppendLine: Sendable {
         var next: UInt64 = 0
     }
 
+    /// Who has joined which line.
+    private struct Ticket: Sendable {
+        var number: UInt64
+        var region: RegionID?
+        /// Whether nobody was there before.
+        var isFirst: Bool
+    }
+
     private let state = Lock(State())
 
     /// What those were refused with who wait for one of these queues, or for the store; nil when nobody waits.
@@ -28,18 +37,20 @@ final class AppendLine: Sendable {
         }
     }
 
-    /// Joins the line for a queue, or for the store where that is nil; gives a number.
-    private func join(_ region: RegionID?, _ refusal: HoldfastError) -> UInt64 {
+    /// Joins the line for what `refusal` says that is missing: a queue's room, or the store's where it names none.
+    private func join(_ refusal: HoldfastError) -> Ticket {
         state.withLock { state in
             state.next += 1
-            state.lines[region, default: []].append(Place(number: state.next))
-            state.refusals[region] = refusal
-            return state.next
+            let line = state.lines[refusal.region, default: []]
+            state.lines[refusal.region] = line + [Place(number: state.next)]
+            state.refusals[refusal.region] = refusal
+            return Ticket(number: state.next, region: refusal.region, isFirst: line.isEmpty)
         }
     }
 
     /// Returns once all who came before have left the line, or the task is cancelled.
-    private func turn(_ number: UInt64, _ region: RegionID?) async {
+    private func turn(_ ticket: Ticket) async {
+        let (number, region) = (ticket.number, ticket.region)
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let isNow = state.withLock { state -> Bool in
@@ -61,7 +72,8 @@ final class AppendLine: Sendable {
         }
     }
 
-    private func leave(_ number: UInt64, _ region: RegionID?) {
+    private func leave(_ ticket: Ticket) {
+        let (number, region) = (ticket.number, ticket.region)
         let next = state.withLock { state -> CheckedContinuation<Void, Never>? in
             state.lines[region]?.removeAll { $0.number == number }
             guard state.lines[region]?.isEmpty == false else {
@@ -87,32 +99,10 @@ final class AppendLine: Sendable {
         _ signal: QueueSignal,
         _ append: @escaping @Sendable () async throws(HoldfastError) -> Value
     ) async throws(HoldfastError) -> Value {
-        let region = full.region
-        let number = join(region, full)
-        defer { leave(number, region) }
+        let last = Lock(full)
+        let ticket = join(full)
         let result = await withTaskGroup(of: Result<Value, HoldfastError>?.self) { group in
-            group.addTask {
-                await self.turn(number, region)
-                var last = full
-                while !Task.isCancelled {
-                    let version = signal.version(of: nil)
-                    let versions = regions.map { signal.version(of: $0) }
-                    do throws(HoldfastError) {
-                        return .success(try await append())
-                    } catch {
-                        guard error.code == .full, !error.neverFits else { return .failure(error) }
-                        last = error
-                    }
-                    guard !signal.isEnded else { return .failure(last) }
-                    // Room in the total comes from any queue.
-                    if !last.isOfTotal, let index = regions.firstIndex(where: { $0 == last.region }) {
-                        await signal.wait(for: regions[index], after: versions[index])
-                    } else {
-                        await signal.wait(for: nil, after: version)
-                    }
-                }
-                return nil
-            }
+            group.addTask { await self.retry(ticket, last, regions, signal, append) }
             group.addTask {
                 // Cancelled by the other: then nobody asks for what it gives.
                 try? await time.sleep(milliseconds: milliseconds)
@@ -123,15 +113,62 @@ final class AppendLine: Sendable {
             if let first { return first }
             // Time is up; what the other one got at the last moment counts.
             let second = await group.next() ?? nil
-            return second ?? .failure(full)
+            return second ?? .failure(last.withLock { $0 })
         }
-        if case .failure = result, Task.isCancelled {
+        // Anything else says itself what became of the call.
+        guard case .failure(let error) = result, error.code == .cancelled || error.code == .full else {
+            return try result.get()
+        }
+        guard !Task.isCancelled else {
             throw HoldfastError(
                 code: .cancelled,
                 message: "The task was cancelled while it waited for room. Nothing of the call was queued."
             )
         }
-        return try result.get()
+        // An attempt is taken back also when time is up.
+        throw error.code == .full ? error : last.withLock { $0 }
+    }
+
+    /// Tries again, in the line for whatever was missing last; nil when the task is cancelled.
+    private func retry<Value: Sendable>(
+        _ first: Ticket,
+        _ last: Lock<HoldfastError>,
+        _ regions: [RegionID],
+        _ signal: QueueSignal,
+        _ append: @Sendable () async throws(HoldfastError) -> Value
+    ) async -> Result<Value, HoldfastError>? {
+        var ticket = first
+        defer { leave(ticket) }
+        await turn(ticket)
+        while !Task.isCancelled {
+            let version = signal.version(of: nil)
+            let versions = regions.map { signal.version(of: $0) }
+            let refusal: HoldfastError
+            do throws(HoldfastError) {
+                return .success(try await append())
+            } catch {
+                guard error.isWantOfRoom else { return .failure(error) }
+                refusal = error
+            }
+            last.withLock { $0 = refusal }
+            guard !signal.isEnded else { return .failure(refusal) }
+            if refusal.region != ticket.region {
+                // Who waits for the other queue, where there is room now, goes on.
+                leave(ticket)
+                ticket = join(refusal)
+                if !ticket.isFirst {
+                    await turn(ticket)
+                    continue
+                }
+            }
+            // Room in the total comes from any queue.
+            if !refusal.isOfTotal, let index = regions.firstIndex(where: { $0 == refusal.region }) {
+                await signal.wait(for: regions[index], after: versions[index])
+            } else {
+                await signal.wait(for: nil, after: version)
+            }
+        }
+        return nil
     }
 }
 

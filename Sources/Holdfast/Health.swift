@@ -42,6 +42,15 @@ public struct Health: Sendable, Hashable, CustomStringConvertible {
 
     /// Why the store does nothing any more; nil while it works.
     public var failure: HoldfastError?
+    /// What the last tick failed with; nil when it did not fail.
+    ///
+    /// As long as ticks fail, no region is suspected, and nobody is promoted.
+    public var tickFailure: HoldfastError?
+    /// What the last append was refused with for want of space, on the disk or in the address space; nil when there was
+    /// some.
+    public var spaceRefusal: HoldfastError?
+    /// How much of the limits on all queues together is used, of the one that is nearest; nil without limits.
+    public var totalUse: Double?
     /// The fencing number.
     public var epoch: UInt64
     /// The region that accepts writes.
@@ -49,13 +58,25 @@ public struct Health: Sendable, Hashable, CustomStringConvertible {
     /// Every region, in the order of the names' bytes; empty when the store cannot be read.
     public var regions: [Region]
 
+    /// What somebody should look at that is no single region's, in a few words each.
+    public var concerns: [String] {
+        var concerns: [String] = []
+        if let failure { concerns.append("store: \(failure.code)") }
+        if let tickFailure, failure == nil { concerns.append("the last tick failed: \(tickFailure.code)") }
+        if let spaceRefusal { concerns.append("no space for appends: \(spaceRefusal.field ?? "disk")") }
+        if let totalUse, totalUse >= 0.8 {
+            concerns.append(totalUse >= 1 ? "at the limit of all queues" : "above 80 % of the limit of all queues")
+        }
+        return concerns
+    }
+
     /// Whether nothing needs to be looked at.
-    public var isGood: Bool { failure == nil && regions.allSatisfy(\.concerns.isEmpty) }
+    public var isGood: Bool { concerns.isEmpty && regions.allSatisfy(\.concerns.isEmpty) }
 
     /// Everything on one line, fit for a log.
     public var description: String {
         var parts = [isGood ? "good" : "look", "epoch \(epoch)", "primary \(actingPrimary)"]
-        if let failure { parts.append("store: \(failure.code)") }
+        parts += concerns
         for region in regions {
             var words = "\(region.region) \(region.state.rawValue)"
             if region.entries > 0 { words += " \(region.entries) queued, oldest \(region.oldestMilliseconds / 1000) s" }
@@ -74,9 +95,13 @@ extension RegionFailoverController {
         let machine = machine.committed
         var health = Health(epoch: machine.epoch, actingPrimary: machine.actingPrimary, regions: [])
         do throws(HoldfastError) {
+            health.tickFailure = tickFailure
             try store.checkUsable()
+            health.spaceRefusal = store.spaceRefusal
             let now = now
-            for queue in try await statistics() {
+            let queues = try await statistics()
+            health.totalUse = try await totalLimits().use(of: queues)
+            for queue in queues {
                 guard let status = machine.statuses.first(where: { $0.region == queue.region }) else { continue }
                 health.regions.append(
                     Health.Region(

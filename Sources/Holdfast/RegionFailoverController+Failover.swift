@@ -29,6 +29,7 @@ extension RegionFailoverController {
     /// Looks for regions that have been silent too long.
     ///
     /// It also drops what is older than its queue's limit on age, where the policy is to drop, and reports the gauges.
+    /// ``health()`` tells what the last one failed with.
     ///
     /// Call it a few times within `suspectAfterMilliseconds`, or use ``run()``. With `automaticFailover` a suspect acting
     /// primary is demoted in the same transaction, if another region can take over.
@@ -39,6 +40,17 @@ extension RegionFailoverController {
     ///   `suspectAfterMilliseconds`.
     @discardableResult
     public func tick() async throws(HoldfastError) -> [FailoverEvent] {
+        do throws(HoldfastError) {
+            let events = try await tickOnce()
+            tickFailure = nil
+            return events
+        } catch {
+            tickFailure = error
+            throw error
+        }
+    }
+
+    private func tickOnce() async throws(HoldfastError) -> [FailoverEvent] {
         try store.checkUsable()
         let expired = try await lookAtQueues()
         let interval = configuration.suspectAfterMilliseconds / 4
@@ -65,7 +77,9 @@ extension RegionFailoverController {
     private func lookAtQueues() async throws(HoldfastError) -> [FailoverEvent] {
         let now = now
         var isDropping = false
-        for queue in try await statistics() {
+        let queues = try await statistics()
+        QueueGauges.report(total: try await totalLimits().use(of: queues))
+        for queue in queues {
             QueueGauges.report(queue, now: now)
             guard queue.limits.overflow == .dropOldest, let most = queue.limits.ageMaxMilliseconds else { continue }
             isDropping = isDropping || queue.entries > 0 && queue.oldestMilliseconds(at: now) > Int64(clamping: most)
@@ -156,9 +170,8 @@ extension RegionFailoverController {
         force: Bool = false,
         ifEpoch: UInt64? = nil
     ) async throws(HoldfastError) -> [FailoverEvent] {
-        try await command { (machine, pending, now) throws(FailoverError) in
-            try machine.configure(new, force: force, ifEpoch: ifEpoch, pending: pending, now: now)
-        } first: { [machine] (transaction) throws(HoldfastError) in
+        let machine = machine
+        return try await command(if: { (transaction) throws(HoldfastError) in
             try machine.checkEpoch(ifEpoch)
             // As all of it will be: what is half way there is nobody's configuration.
             var all: [RegionID: QueueLimits] = [:]
@@ -167,6 +180,8 @@ extension RegionFailoverController {
                 all[region] = limits ?? present ?? .unlimited
             }
             try QueueLimits.checkShares(all)
+        }) { (machine, pending, now) throws(FailoverError) in
+            try machine.configure(new, force: force, ifEpoch: ifEpoch, pending: pending, now: now)
         } then: { (transaction, events, now) throws(HoldfastError) in
             transaction.core.historyCapacity = new.historyCapacity
             let wanted = Set(new.regions)
@@ -234,7 +249,23 @@ extension RegionFailoverController {
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `closed`, `poisoned` or `ioFailed`.
     @discardableResult
     public func resume(_ region: RegionID) async throws(HoldfastError) -> [FailoverEvent] {
-        try await command { (machine, pending, now) throws(FailoverError) in
+        try await resume(region) { (_) throws(HoldfastError) in }
+    }
+
+    /// Ends the pause that was to last until a time; another one that was begun since goes on.
+    func endPause(_ region: RegionID, until seen: Timestamp) async throws(HoldfastError) {
+        _ = try await resume(region) { (transaction) throws(HoldfastError) in
+            guard try transaction.regionRow(region).pausedUntil == seen else {
+                throw HoldfastError(code: .staleToken, message: "The pause is another one by now.", region: region)
+            }
+        }
+    }
+
+    private func resume(
+        _ region: RegionID,
+        if check: @escaping @Sendable (borrowing StoreTransaction) throws(HoldfastError) -> Void
+    ) async throws(HoldfastError) -> [FailoverEvent] {
+        try await command(if: check) { (machine, pending, now) throws(FailoverError) in
             try machine.resumeReplay(region, pending: pending, now: now)
         } then: { (transaction, _, _) throws(HoldfastError) in
             try transaction.changeRow(of: region) { row in
@@ -275,19 +306,19 @@ extension RegionFailoverController {
     /// Runs a command of the machine, its events and what they mean for the queues in one transaction.
     ///
     /// `stores`: Whether to commit even if nothing changed, so that the silence so far is stored.
-    /// `first`: Looks, before anything is decided; what it throws is a refusal too.
+    /// `check`: Looks first; what it throws is a refusal, and changes nothing.
     /// `run`: Decides; what it throws is a refusal, and changes nothing.
     /// `then`: Carries out.
     private func command<Result: CommandResult>(
         stores: Bool = false,
+        if check:
+            @escaping @Sendable (borrowing StoreTransaction) throws(HoldfastError) -> Void = {
+                (_) throws(HoldfastError) in
+            },
         _ run:
             @escaping @Sendable (
                 inout FailoverMachine, [RegionID: QueueSummary], Timestamp
             ) throws(FailoverError) -> Result,
-        first:
-            @escaping @Sendable (
-                borrowing StoreTransaction
-            ) throws(HoldfastError) -> Void = { (_) throws(HoldfastError) in },
         then:
             @escaping @Sendable (
                 inout StoreTransaction, [FailoverEvent], Timestamp
@@ -295,9 +326,9 @@ extension RegionFailoverController {
     ) async throws(HoldfastError) -> Result {
         let machine = machine
         return try await store.transact { (transaction) throws(HoldfastError) in
+            try check(transaction)
             let now = machine.clock.now
             let pending = try transaction.summaries(now: now)
-            try first(transaction)
             let (result, epoch) = try machine.command { (machine) throws(FailoverError) in
                 (try run(&machine, pending, now), machine.epoch)
             }

@@ -140,19 +140,23 @@ extension RegionFailoverController {
     ///   - milliseconds: The longest wait; nil for as long as it takes.
     /// - Returns: What became of the entries that left while this waited.
     /// - Throws: ``HoldfastError``, with `staleToken` when the queue is not there any more or the token is another store's,
-    ///   `replayPending` with the number of entries left when time is up, `cancelled`, `closed`, `damaged` or `ioFailed`.
+    ///   `replayPending` with the number of entries left when time is up, `cancelled`, `closed`, `poisoned`, `damaged` or
+    ///   `ioFailed`.
     @discardableResult
     public func wait(
         for point: SyncPoint,
         atMost milliseconds: Int64? = nil
     ) async throws(HoldfastError) -> SyncOutcome {
-        let deadline = milliseconds.map {
-            machine.clock.source.elapsedMilliseconds.addingReportingOverflow($0).partialValue
+        let deadline = milliseconds.map { milliseconds -> Int64 in
+            let (end, overflow) = machine.clock.source.elapsedMilliseconds.addingReportingOverflow(max(0, milliseconds))
+            return overflow ? .max : end
         }
         let begin = try await position(of: point)
         while true {
             let version = store.signal.version(of: point.region)
             let row = try await position(of: point)
+            // Nothing changes any more in a store that has failed, and nobody is woken.
+            try store.checkUsable()
             if row.headPosition > point.through {
                 return SyncOutcome(
                     parked: row.counters.dead &+ row.counters.retried &- begin.counters.dead &- begin.counters.retried,

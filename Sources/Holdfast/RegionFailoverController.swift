@@ -15,10 +15,17 @@ public final class RegionFailoverController: Sendable {
     let store: ReplayStore
     let machine: ControllerState
     private let line = AppendLine()
+    private let lastTickFailure = Lock<HoldfastError?>(nil)
 
     private init(_ store: ReplayStore, _ machine: ControllerState) {
         self.store = store
         self.machine = machine
+    }
+
+    /// What the last tick failed with; nil when it did not fail.
+    var tickFailure: HoldfastError? {
+        get { lastTickFailure.withLock { $0 } }
+        set { lastTickFailure.withLock { $0 = newValue } }
     }
 
     // MARK: Opening and closing
@@ -191,8 +198,9 @@ public final class RegionFailoverController: Sendable {
     ///   - region: The region that has not received them.
     ///   - ifEpoch: The epoch that the caller acts on; another one is refused.
     ///   - waitMilliseconds: How long to wait for room where there is none; 0 to be refused at once. Callers that wait for
-    ///     the same queue are served in order; who does not wait takes what room there is. A call that is larger than the
-    ///     limit itself is refused at once: ``HoldfastError/neverFits``.
+    ///     the same queue are served in order; who does not wait takes what room there is. A call that needs no room, as its
+    ///     writes are all duplicates, is answered at once, and so is one that is larger than the limit itself:
+    ///     ``HoldfastError/neverFits``.
     /// - Returns: What came of it.
     /// - Throws: ``HoldfastError``, with `unknownRegion`, `staleEpoch`, `full`, `tooLarge`, `identityConflict`,
     ///   `identityBelowFloor`, `cancelled`, `closed`, `poisoned`, `forkedChild` or `ioFailed`.
@@ -235,29 +243,34 @@ public final class RegionFailoverController: Sendable {
             throw error
         }
         let (store, clock) = (store, machine.clock)
-        let append = { @Sendable () async throws(HoldfastError) -> [AppendReceipt] in
-            try await store.append(writes, to: regions, ifEpoch: ifEpoch, at: clock.now)
+        guard waitMilliseconds > 0 else {
+            return try await store.append(writes, to: regions, ifEpoch: ifEpoch, at: clock.now)
         }
-        guard waitMilliseconds > 0 else { return try await append() }
+        let append = { @Sendable (earlier: HoldfastError?) async throws(HoldfastError) -> [AppendReceipt] in
+            try await store.append(writes, to: regions, ifEpoch: ifEpoch, at: clock.now, waits: true, behind: earlier)
+        }
         let refusal: HoldfastError
-        if let earlier = line.refusal(of: regions) {
-            refusal = earlier
-        } else {
-            do throws(HoldfastError) {
-                return try await append()
-            } catch {
-                guard error.code == .full, !error.neverFits else { throw error }
-                refusal = error
-            }
+        do throws(HoldfastError) {
+            // Behind others who wait it is answered only if it needs no room.
+            return try await append(line.refusal(of: regions))
+        } catch {
+            guard error.isWantOfRoom else { throw error }
+            refusal = error
         }
-        return try await line.retry(
-            after: refusal,
-            of: regions,
-            within: waitMilliseconds,
-            clock.source,
-            store.signal,
-            append
-        )
+        do throws(HoldfastError) {
+            return try await line.retry(
+                after: refusal,
+                of: regions,
+                within: waitMilliseconds,
+                clock.source,
+                store.signal
+            ) {
+                () async throws(HoldfastError) in try await append(nil)
+            }
+        } catch {
+            if error.isWantOfRoom { store.countRefusedCall() }
+            throw error
+        }
     }
 
     /// The entries of a region's queue, in batches, from the first that is not acknowledged.

@@ -128,12 +128,20 @@ struct ReplayPace: Sendable {
         lastGrowth = now
     }
 
-    /// The longest wait before the next attempt, in milliseconds: it doubles with each failure in a row.
+    /// Notes that a send failed for an entry that is being found: it counts, and says nothing of the load.
+    mutating func refused() { failures += 1 }
+
+    /// The longest wait before the next attempt, in milliseconds.
+    var backoffMaxMilliseconds: Int64 { settings.backoffMaxMilliseconds(after: failures) }
+}
+
+extension ReplaySettings {
+    /// The longest wait after so many failures in a row, in milliseconds: it doubles with each.
     ///
     /// The wait itself is any time up to that ("full jitter":
     /// https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
-    var backoffMaxMilliseconds: Int64 {
+    func backoffMaxMilliseconds(after failures: UInt32) -> Int64 {
         let doublings = min(failures == 0 ? 0 : failures - 1, 20)
-        return min(Int64(settings.backoffMaxMilliseconds), Int64(settings.backoffBaseMilliseconds) << Int64(doublings))
+        return min(Int64(backoffMaxMilliseconds), Int64(backoffBaseMilliseconds) << Int64(doublings))
     }
 }

@@ -50,16 +50,20 @@ struct ReplaySend: Sendable {
                 await stop.wait(for: nil, after: 0)
                 return await sleep(graceMilliseconds) ? .stopped : .timerCancelled
             }
-            var isLate = false
+            var (isLate, isStopped) = (false, false)
             while let event = await group.next() {
                 switch event {
                 case .timerCancelled: continue
                 case .timedOut:
                     isLate = true
                     group.cancelAll()
-                case .stopped: group.cancelAll()
+                case .stopped:
+                    isStopped = true
+                    group.cancelAll()
                 case .ended(let error):
                     group.cancelAll()
+                    // What it throws once it was cancelled for the service's end is about that end.
+                    if isStopped, error != nil { return .givenBack }
                     return outcome(error, isLate ? timeout : nil)
                 }
             }

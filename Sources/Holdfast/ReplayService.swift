@@ -32,7 +32,7 @@ public struct ReplayStatus: Sendable, Hashable {
     public var entriesPerSecondMax: Double?
     /// The most entries in a batch now.
     public var batchEntriesMax: Int
-    /// Entries a second that the region has taken of late; 0 before the first batch.
+    /// Entries a second that have been delivered of late, while there were any; 0 before the first batch.
     public var entriesPerSecond: Double
     /// Sends that failed since the last one that did not.
     public var failures: UInt32
@@ -92,8 +92,11 @@ public final class ReplayService: Sendable {
     /// Sends until the task is cancelled or the service is shut down.
     ///
     /// On a graceful shutdown (swift-service-lifecycle) or after ``shutDown()`` a send that is under way is finished and
-    /// acknowledged; after the grace it is cancelled, and its entries stay queued. On return no sink runs. It can be run
-    /// once.
+    /// acknowledged; after the grace it is cancelled, and its entries stay queued, whatever the sink throws. On return no
+    /// sink runs. It can be run once.
+    ///
+    /// A region that leaves the deployment meanwhile is waited for. After an error of the store it tries again, with waits
+    /// that grow.
     ///
     /// - Throws: ``HoldfastError``, with `unknownRegion` or `replayerActive` before anything is sent; with `closed`,
     ///   `poisoned` or `forkedChild` when the store has ended.

@@ -1,4 +1,4 @@
-private import Logging
+internal import Logging
 internal import Platform
 internal import RegionFailover
 internal import ReplayFormat
@@ -6,8 +6,8 @@ internal import ReplayStore
 
 /// Sends one region its queue: one task, one batch in flight.
 final class ReplayShipper: Sendable {
-    private let controller: RegionFailoverController
-    private let region: RegionID
+    let controller: RegionFailoverController
+    let region: RegionID
     private let send: ReplaySend
     private let stop: QueueSignal
     private let metrics: ReplayMetrics
@@ -28,13 +28,13 @@ final class ReplayShipper: Sendable {
         self.status = Lock(ReplayStatus(region))
     }
 
-    private var store: ReplayStore { controller.store }
+    var store: ReplayStore { controller.store }
     private var time: any TimeSource { controller.machine.clock.source }
     private var elapsed: Int64 { time.elapsedMilliseconds }
     private var isEnding: Bool { stop.isEnded || Task.isCancelled }
 
     /// What is known beyond the row of the region, as long as the service runs.
-    private struct Progress {
+    struct Progress {
         var pace: ReplayPace
         /// Sends in vain of the entries at the cursor, those included that count against no entry.
         var attempts: UInt32 = 0
@@ -50,6 +50,18 @@ final class ReplayShipper: Sendable {
         var parkedAt: [UInt64] = []
         /// Do not send before this.
         var retryAt: Int64 = 0
+        /// The number of the queue that all this is about.
+        var queue: UInt32?
+        /// When the batch before was delivered and paid for; nil when the queue has been empty or paused since.
+        var busySince: Int64?
+        /// Errors of the store since it last did what it was asked for.
+        var troubles: UInt32 = 0
+
+        /// Nothing is to be sent, and the store has said so.
+        mutating func rest() {
+            busySince = nil
+            troubles = 0
+        }
     }
 
     /// The queue and its settings, as of one moment.
@@ -70,24 +82,37 @@ final class ReplayShipper: Sendable {
         defer { withExtendedLifetime(replayer) {} }
         var progress = Progress(pace: ReplayPace(.standard))
         while !isEnding {
+            let version = store.signal.version(of: region)
             do throws(HoldfastError) {
                 try await step(&progress, replayer.number)
             } catch {
                 switch error.code {
                 case .closed, .poisoned, .forkedChild: return error
-                // The queue was removed and added again meanwhile: the next look finds the new one.
+                // The queue or its pause is another one by now: the next look finds that.
                 case .staleToken: continue
                 case .unknownRegion:
-                    log(.notice, "The region has left the deployment; its replay ends", [:])
-                    return nil
-                default:
-                    log(.error, "The replay cannot go on; it tries again", ["holdfast.error": "\(error)"])
-                    failed(&progress, "\(error)")
-                    await sleep(progress.retryAt - elapsed)
+                    log(.notice, "The region has left the deployment; its replay waits until it is back", [:])
+                    await store.signal.wait(for: region, after: version)
+                default: await waitOut(error, &progress)
                 }
             }
         }
         return nil
+    }
+
+    /// Waits after an error of the store: no region and no entry is to blame, and the pace is nothing to it.
+    private func waitOut(_ error: HoldfastError, _ progress: inout Progress) async {
+        progress.troubles += 1
+        if progress.troubles.isPowerOfTwo {
+            log(
+                .error,
+                "The replay cannot go on; it tries again",
+                ["holdfast.failures": "\(progress.troubles)", "holdfast.error": "\(error)"]
+            )
+        }
+        let most = progress.pace.settings.backoffMaxMilliseconds(after: progress.troubles)
+        progress.retryAt = elapsed + Int64.random(in: 0...most)
+        while !isEnding, progress.retryAt > elapsed { await sleep(progress.retryAt - elapsed) }
     }
 
     /// Looks at the queue, and waits or sends.
@@ -95,8 +120,12 @@ final class ReplayShipper: Sendable {
         let look = try await look()
         // Whoever ends the service wakes those who wait after this, but not those who have yet to.
         guard !isEnding else { return }
+        // What was known of a queue that is gone says nothing about the one in its place.
+        if let queue = progress.queue, queue != look.row.number { progress = Progress(pace: ReplayPace(look.settings)) }
+        progress.queue = look.row.number
         progress.pace.set(look.settings)
         publish(progress, look)
+        if look.row.isPaused || look.row.entries == 0 { progress.rest() }
         if look.row.isPaused { return try await waitOutPause(look) }
         guard look.row.entries > 0 else { return await store.signal.wait(for: region, after: look.version) }
         let allowance = progress.pace.allowance(at: elapsed)
@@ -131,6 +160,8 @@ final class ReplayShipper: Sendable {
     }
 
     private func look() async throws(HoldfastError) -> Look {
+        // A store that has failed can be read still, and wakes nobody any more.
+        try store.checkUsable()
         let version = store.signal.version(of: region)
         let region = region
         return try await store.read { (view) throws(HoldfastError) in
@@ -145,8 +176,8 @@ final class ReplayShipper: Sendable {
         }
         let left = until.milliseconds(since: controller.now)
         guard left <= 0 else { return await sleep(left) }
+        try await controller.endPause(region, until: until)
         log(.notice, "The pause of the replay has ended", [:])
-        _ = try await controller.resume(region)
     }
 
     /// Sleeps a part of a wait: the settings may change meanwhile.
@@ -174,11 +205,12 @@ final class ReplayShipper: Sendable {
             try await batch.acknowledge()
             progress.attempts = 0
             progress.retryAt = 0
+            progress.troubles = 0
             progress.pace.succeeded(entries: batch.entries.count, after: milliseconds, at: elapsed)
             metrics.delivered(milliseconds: milliseconds)
             let now = controller.now
+            let speed = speed(of: batch, sentAt: started, &progress)
             status.withLock { status in
-                let speed = Double(batch.entries.count) * 1000 / Double(max(1, milliseconds))
                 status.entriesPerSecond =
                     status.lastDeliveredAt == nil ? speed : status.entriesPerSecond * 0.75 + speed * 0.25
                 status.lastDeliveredAt = now
@@ -189,38 +221,43 @@ final class ReplayShipper: Sendable {
             failed(&progress, reason)
         case .refused(let reason):
             progress.attempts += 1
-            if batch.first <= progress.suspectThrough {
-                // One entry is looked for: that is not the load.
-                progress.retryAt = elapsed + Int64.random(in: 0...Int64(look.settings.backoffBaseMilliseconds))
-                told(reason)
-            } else {
-                failed(&progress, reason)
-            }
+            // While one entry is looked for, each refusal finds more of it: that is not the load.
+            let isFinding = batch.entries.count > 1 && batch.through < progress.suspectThrough
+            failed(&progress, reason, isFinding: isFinding)
             if look.settings.attemptsMax != nil { progress.suspectThrough = batch.through }
             try await count(batch, look, reason, &progress)
         }
     }
 
+    /// The speed of a batch that was delivered, in entries a second: from the one before, where the queue had more, until
+    /// it is paid for where a rate is set.
+    private func speed(of batch: ReplayBatch, sentAt started: Int64, _ progress: inout Progress) -> Double {
+        let end = elapsed + progress.pace.allowance(at: elapsed).waitMilliseconds
+        let milliseconds = end - min(progress.busySince ?? started, started)
+        progress.busySince = end
+        return Double(batch.entries.count) * 1000 / Double(max(1, milliseconds))
+    }
+
     // MARK: Failures
 
-    /// Slows down, and waits a random time before the next send.
-    private func failed(_ progress: inout Progress, _ reason: String) {
-        progress.pace.failed(at: elapsed)
-        progress.retryAt = elapsed + Int64.random(in: 0...progress.pace.backoffMaxMilliseconds)
-        told(reason)
+    /// Slows down, and waits a random time before the next send: both as for a failure of the region, unless the one entry
+    /// that it refuses is being found.
+    private func failed(_ progress: inout Progress, _ reason: String, isFinding: Bool = false) {
+        if isFinding { progress.pace.refused() } else { progress.pace.failed(at: elapsed) }
+        let most =
+            isFinding
+            ? Int64(progress.pace.settings.backoffBaseMilliseconds) : progress.pace.backoffMaxMilliseconds
+        progress.retryAt = elapsed + Int64.random(in: 0...most)
+        metrics.failed()
+        status.withLock { $0.lastError = reason }
         // A region that is down for hours says so once in a while, not each time.
         let failures = progress.pace.failures
-        guard failures & (failures - 1) == 0 else { return }
+        guard failures.isPowerOfTwo else { return }
         log(
             .warning,
             "A send failed; it is tried again",
             ["holdfast.failures": "\(failures)", "holdfast.error": "\(reason)"]
         )
-    }
-
-    private func told(_ reason: String) {
-        metrics.failed()
-        status.withLock { $0.lastError = reason }
     }
 
     /// Stores an attempt that a region refused, and does what the settings say when it was the last.
@@ -252,94 +289,6 @@ final class ReplayShipper: Sendable {
         }
     }
 
-    @discardableResult
-    private func park(
-        _ entries: ArraySlice<QueueEntry>,
-        _ queue: UInt32,
-        _ cause: DeadRow.Cause,
-        _ attempts: UInt32,
-        _ reason: String
-    ) async throws(HoldfastError) -> UInt64 {
-        guard let first = entries.first, let last = entries.last else { return 0 }
-        let (region, clock, positions) = (region, controller.machine.clock, first.position...last.position)
-        let sizes = entries.map { DeadRow.bytesMax(rawBytes: $0.write.rawBytes) }
-        let parked = try await store.transact(adding: sizes) { (transaction) throws(HoldfastError) in
-            try transaction.park(
-                region,
-                queue: queue,
-                positions,
-                cause: cause,
-                attempts: attempts,
-                reason: reason,
-                now: clock.now
-            ).parked
-        }
-        if parked > 0 {
-            log(.error, "Entries were parked as dead letters", position(positions.lowerBound, reason, parked))
-        }
-        return parked
-    }
-
-    /// Parks the entries at the head whose key has a dead letter; true when there were some.
-    ///
-    /// Otherwise the batch ends before the first such entry.
-    private func parkFollowers(
-        _ head: inout ReplayStore.Head,
-        _ settings: ReplaySettings,
-        _ progress: inout Progress
-    ) async throws(HoldfastError) -> Bool {
-        guard settings.exhaustion == .parkKey else {
-            progress.parkedKeys = nil
-            return false
-        }
-        let keys = try await parkedKeys(&progress)
-        guard !keys.isEmpty else { return false }
-        guard let first = head.entries.first, keys.contains(first.write.key) else {
-            head.entries = Array(head.entries.prefix { !keys.contains($0.write.key) })
-            return false
-        }
-        // Not sent, so the pace is nothing to them: as many as a transaction takes well.
-        let clock = controller.machine.clock
-        let all = try await store.readHead(
-            region,
-            entriesMax: Self.followersMax,
-            bytesMax: Self.followersBytesMax,
-            now: { clock.now }
-        )
-        guard all.queue == head.queue, let first = all.entries.first, keys.contains(first.write.key) else {
-            return true
-        }
-        let followers = all.entries.prefix { keys.contains($0.write.key) }
-        let reason = "an earlier write of the key was parked"
-        let parked = try await park(followers, all.queue, .key, 0, reason)
-        // Their keys are known already.
-        if progress.parkedAt.count == 3 { progress.parkedAt[0] &+= parked }
-        return true
-    }
-
-    private static let followersMax = 4096
-    private static let followersBytesMax = 4 << 20
-
-    /// The keys of the dead letters, read again when there may be other ones.
-    private func parkedKeys(_ progress: inout Progress) async throws(HoldfastError) -> Set<[UInt8]> {
-        let region = region
-        let known = progress.parkedKeys.map { (progress.parkedAt, $0) }
-        let (settled, keys) = try await store.read { (view) throws(HoldfastError) in
-            guard let row = try view.regionRow(region) else { throw .unknownRegion(region) }
-            let settled = [row.counters.dead, row.counters.retried, row.counters.dropped]
-            if let known, known.0 == settled { return known }
-            var keys: Set<[UInt8]> = []
-            try view.deadLetters(of: region) { (letter) throws(HoldfastError) in
-                keys.insert(letter.write.key)
-                return true
-            }
-            return (settled, keys)
-        }
-        progress.parkedKeys = keys
-        progress.parkedAt = settled
-        return keys
-    }
-
     // MARK: Telling
 
     private func publish(_ progress: Progress, _ look: Look) {
@@ -359,15 +308,19 @@ final class ReplayShipper: Sendable {
         return speed > 0 ? Double(entries) / speed : nil
     }
 
-    private func position(_ position: UInt64, _ reason: String, _ entries: UInt64 = 1) -> Logger.Metadata {
+    func position(_ position: UInt64, _ reason: String, _ entries: UInt64 = 1) -> Logger.Metadata {
         ["holdfast.position": "\(position)", "holdfast.entries": "\(entries)", "holdfast.error": "\(reason)"]
     }
 
-    private func log(_ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata) {
+    func log(_ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata) {
         store.options.logger.log(
             level: level,
             "\(message)",
             metadata: metadata.merging(["holdfast.region": "\(region)"]) { $1 }
         )
     }
+}
+
+extension UInt32 {
+    fileprivate var isPowerOfTwo: Bool { self != 0 && self & (self - 1) == 0 }
 }

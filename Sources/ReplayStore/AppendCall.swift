@@ -28,6 +28,10 @@ package struct AppendCall: Sendable {
     /// The frames, unless the call is one write for one region: those of several callers share a frame.
     var frames: [PreparedFrame] = []
     var single: FrameContent.Entry?
+    /// Whether the caller waits for room: then want of room is no refusal yet.
+    var waits = false
+    /// What it is refused with if it needs room; nil where it may have what there is.
+    var behind: HoldfastError?
 
     /// Checks sizes and identities, and builds the frames.
     package init(

@@ -322,6 +322,9 @@ extension HoldfastError {
         return error
     }
 
+    /// Whether there may be room later.
+    package var isWantOfRoom: Bool { code == .full && !neverFits }
+
     /// The same error with the store's path.
     package func at(_ path: String) -> Self {
         var error = self

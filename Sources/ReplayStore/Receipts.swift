@@ -148,3 +148,15 @@ extension QueueStatistics {
         return uses.max()
     }
 }
+
+extension TotalLimits {
+    /// How much of them some queues use, of the one that is nearest: 1 when they are full; nil without a limit.
+    package func use(of queues: [QueueStatistics]) -> Double? {
+        func use(_ most: UInt64?, _ value: (QueueStatistics) -> UInt64) -> Double? {
+            guard let most else { return nil }
+            let sum = queues.reduce(0.0) { $0 + Double(value($1)) }
+            return most > 0 ? sum / Double(most) : 1
+        }
+        return [use(entriesMax, \.entries), use(bytesMax, \.storedBytes)].compactMap { $0 }.max()
+    }
+}

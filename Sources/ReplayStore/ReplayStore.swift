@@ -179,6 +179,9 @@ package final class ReplayStore: Sendable {
 
     // MARK: Changing
 
+    /// What the last append was refused with for want of space; nil when there was some.
+    package var spaceRefusal: HoldfastError? { writer.spaceRefusal.withLock { $0 } }
+
     /// Refuses where a change would be refused: after a close or a failure, and in a fork.
     package func checkUsable() throws(HoldfastError) {
         try checkProcess()
@@ -200,15 +203,20 @@ package final class ReplayStore: Sendable {
 
     /// Queues `writes` for each of `regions`, for all or for none of them.
     ///
+    /// `waits`: Whether the caller tries again where there is no room, so that it is not refused yet.
+    /// `behind`: What the call is refused with if it needs room, since others wait for that.
+    ///
     /// - Returns: A receipt for each region, in the order given, once everything is on the disk.
     package func append(
         _ writes: [OutstandingWrite],
         to regions: [RegionID],
         ifEpoch: UInt64?,
-        at now: Timestamp
+        at now: Timestamp,
+        waits: Bool = false,
+        behind: HoldfastError? = nil
     ) async throws(HoldfastError) -> [AppendReceipt] {
         try checkProcess()
-        let call = try AppendCall(
+        var call = try AppendCall(
             writes,
             to: regions,
             ifEpoch: ifEpoch,
@@ -216,11 +224,12 @@ package final class ReplayStore: Sendable {
             codec: codec,
             level: options.compressionLevel
         )
+        (call.waits, call.behind) = (waits, behind)
         let ticket = Lock<UInt64?>(nil)
         let result = await withTaskCancellationHandler {
             await withCheckedContinuation {
                 (waiting: CheckedContinuation<Result<[AppendReceipt], HoldfastError>, Never>) in
-                let error = writer.submit { staged in
+                let error = writer.submit { [call] staged in
                     let number = staged.nextTicket
                     staged.nextTicket += 1
                     staged.appends.append(StoreWriter.Append(ticket: number, call: call, waiting: waiting))
@@ -239,6 +248,9 @@ package final class ReplayStore: Sendable {
             throw error.at(path)
         }
     }
+
+    /// Counts a call that has waited for room in vain.
+    package func countRefusedCall() { StoreMetrics().refusedCall() }
 
     private func cancel(_ ticket: UInt64?) {
         guard let ticket, let append = writer.cancel(ticket) else { return }

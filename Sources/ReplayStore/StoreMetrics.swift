@@ -33,6 +33,8 @@ package enum MetricName: String, CaseIterable, Sendable {
     case deadLetters = "holdfast_dead_letters"
     case needsResync = "holdfast_needs_resync"
     case paused = "holdfast_paused"
+    // All queues together.
+    case totalLimitRatio = "holdfast_total_limit_ratio"
     // The replay, for each region.
     case sentWrites = "holdfast_replay_sent_writes_total"
     case redeliveredWrites = "holdfast_replay_redelivered_writes_total"
@@ -114,6 +116,11 @@ struct StoreMetrics: Sendable {
 
 /// What the controller reports of the queues as they are, each time it ticks.
 package enum QueueGauges {
+    /// Reports how much of the limits on all queues together is used; nil without such limits.
+    package static func report(total use: Double?) {
+        Gauge(label: MetricName.totalLimitRatio.rawValue).record(use ?? 0)
+    }
+
     /// Reports one queue.
     package static func report(_ queue: QueueStatistics, now: Timestamp) {
         func set(_ name: MetricName, _ value: Double) { name.gauge(queue.region).record(value) }

@@ -28,16 +28,44 @@ extension StoreTransaction {
         }
         var admissions: [Admission] = []
         for region in call.regions { admissions.append(try admit(call, to: region)) }
-        let total = try totalExcess(admissions.map { ($0.region, $0.bytes, UInt64($0.accepted)) })
+        try findRoom(call, &admissions)
         var receipts: [AppendReceipt] = []
-        for var admission in admissions {
-            if let more = total[admission.region] {
-                if let entries = more.entriesAtMost { admission.excess.keep(entries: entries) }
-                if let stored = more.storedAtMost { admission.excess.keep(stored: stored) }
-            }
-            receipts.append(try queue(call, admission))
-        }
+        for admission in admissions { receipts.append(try queue(call, admission)) }
         return receipts
+    }
+
+    /// Decides whether there is room for a call in each of its queues, and what must leave them for it.
+    ///
+    /// What never fits is said first, so that nobody waits for it.
+    private mutating func findRoom(_ call: AppendCall, _ admissions: inout [Admission]) throws(HoldfastError) {
+        guard admissions.contains(where: { $0.accepted > 0 }) else { return }
+        var refusal = call.behind
+        for index in admissions.indices where admissions[index].accepted > 0 {
+            do throws(HoldfastError) {
+                admissions[index].excess = try excess(
+                    of: admissions[index].region,
+                    adding: UInt64(admissions[index].accepted),
+                    bytes: admissions[index].bytes,
+                    now: call.enqueuedAt
+                )
+            } catch {
+                guard error.isWantOfRoom else { throw error }
+                refusal = refusal ?? error
+            }
+        }
+        var total: [RegionID: Excess] = [:]
+        do throws(HoldfastError) {
+            total = try totalExcess(admissions.map { ($0.region, $0.bytes, UInt64($0.accepted)) })
+        } catch {
+            guard error.isWantOfRoom else { throw error }
+            refusal = refusal ?? error
+        }
+        if let refusal { throw refusal }
+        for index in admissions.indices {
+            guard let more = total[admissions[index].region] else { continue }
+            if let entries = more.entriesAtMost { admissions[index].excess.keep(entries: entries) }
+            if let stored = more.storedAtMost { admissions[index].excess.keep(stored: stored) }
+        }
     }
 
     /// The bytes that the call takes in one queue, as stored; the most of them for a single write, which is not compressed yet.
@@ -62,14 +90,7 @@ extension StoreTransaction {
     private mutating func admit(_ call: AppendCall, to region: RegionID) throws(HoldfastError) -> Admission {
         let duplicates = try findDuplicates(call, region)
         var admission = Admission(region: region, duplicates: duplicates, accepted: call.count - duplicates.count)
-        guard admission.accepted > 0 else { return admission }
-        admission.bytes = bytesMax(call, without: duplicates)
-        admission.excess = try excess(
-            of: region,
-            adding: UInt64(admission.accepted),
-            bytes: admission.bytes,
-            now: call.enqueuedAt
-        )
+        if admission.accepted > 0 { admission.bytes = bytesMax(call, without: duplicates) }
         return admission
     }
 

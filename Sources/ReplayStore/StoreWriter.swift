@@ -46,6 +46,8 @@ final class StoreWriter: Sendable {
     private let wake = DispatchSemaphore(value: 0)
     /// Tells of queues that changed.
     let signal = QueueSignal()
+    /// What the last append was refused with for want of space; nil when there was some.
+    let spaceRefusal = Lock<HoldfastError?>(nil)
 
     /// Leaves work for the thread; the error says why nothing more is taken.
     func submit(_ change: (inout Staged) -> Void) -> HoldfastError? {
@@ -150,6 +152,7 @@ final class StoreWriter: Sendable {
         let adding = controls.filter { !$0.puts.isEmpty }
         guard !appends.isEmpty || !adding.isEmpty else { return run(controls, [], core, hooks, metrics) }
         if case .reserved = core.space.makeRoom(for: appends, adding) {
+            spaceRefusal.withLock { $0 = nil }
             return run(controls, appends, core, hooks, metrics)
         }
         // The disk is full. What makes room goes first, on its own; then each that adds and may fit.
@@ -166,13 +169,13 @@ final class StoreWriter: Sendable {
             case .reserved, .tight: run([control], [], core, hooks, metrics)
             }
         }
-        for append in appends {
-            switch core.space.makeRoom(for: [append], []) {
-            case .none(let error):
-                metrics.refusedCall()
-                append.waiting.resume(returning: .failure(error))
-            case .reserved, .tight: run([], [append], core, hooks, metrics)
-            }
+        for var append in appends {
+            var refusal: HoldfastError?
+            if case .none(let error) = core.space.makeRoom(for: [append], []) { refusal = error }
+            spaceRefusal.withLock { $0 = refusal }
+            // What needs no room is answered also then.
+            append.call.behind = append.call.behind ?? refusal
+            run([], [append], core, hooks, metrics)
         }
     }
 
@@ -222,7 +225,7 @@ final class StoreWriter: Sendable {
         signal.changed(core.changedQueues)
         for (control, refusal) in zip(controls, refusals) { control.end(refusal) }
         for (append, outcome) in zip(appends, outcomes) {
-            if case .failure = outcome { metrics.refusedCall() }
+            if case .failure(let error) = outcome, !append.call.waits || !error.isWantOfRoom { metrics.refusedCall() }
             append.waiting.resume(returning: outcome)
         }
     }

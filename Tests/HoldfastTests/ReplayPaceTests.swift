@@ -1,5 +1,6 @@
 import HoldfastTesting
 import ReplayFormat
+import Synchronization
 import Testing
 
 @testable import Holdfast
@@ -185,5 +186,43 @@ private func simulate(
         pace.succeeded(entries: 1, after: 1, at: 0)
         pace.failed(at: 0)
         #expect(pace.backoffMaxMilliseconds == 100)
+    }
+}
+
+@Suite("The pace of a service that runs") struct RunningPaceTests {
+    @Test("follows a new rate within a second of its clock, faster and slower") func newRate() async throws {
+        let time = SteppedTime()
+        let deployment = try await Deployment(source: time)
+        let controller = deployment.controller
+        let region: RegionID = "eu-west-1"
+        func set(_ rate: UInt32) async throws {
+            try await controller.setReplaySettings(ReplaySettings(entriesPerSecondMax: rate), for: region)
+        }
+        try await set(10)
+        try await controller.append((1...20_000).map { write($0) }, to: region)
+        let deliveries = Mutex<[(at: Int64, entries: Int)]>([])
+        let sink: ReplaySink = { batch in
+            deliveries.withLock { $0.append((time.elapsedMilliseconds, batch.entries.count)) }
+        }
+        try await shipping(controller, sink) { _ in
+            // How much is delivered in a second that begins so long after now, with all before it.
+            func second(after wait: Int64) async throws -> Int {
+                let start = time.elapsedMilliseconds + wait
+                try await time.advance { time.elapsedMilliseconds >= start + 1000 }
+                return deliveries.withLock { all in
+                    all.filter { start..<(start + 1000) ~= $0.at }.reduce(0) { $0 + $1.entries }
+                }
+            }
+            #expect(5...20 ~= (try await second(after: 3000)))
+            for _ in 0..<3 {
+                try await set(1000)
+                let fast = try await second(after: 1000)
+                #expect(900...1300 ~= fast, "\(fast)")
+                try await set(10)
+                let slow = try await second(after: 1000)
+                #expect(5...20 ~= slow, "\(slow)")
+            }
+        }
+        await controller.close()
     }
 }

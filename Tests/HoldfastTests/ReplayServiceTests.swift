@@ -391,16 +391,6 @@ private struct Refusal: Error, CustomStringConvertible {
         let ran = await code { try await unknown.run() }
         #expect(ran == .unknownRegion)
     }
-
-    @Test("ends with the store's own error when the store is closed under it") func closedUnderIt() async throws {
-        let deployment = try await Deployment(source: SystemTime())
-        let controller = deployment.controller
-        let service = ReplayService(controller, sinks: ["eu-west-1": { _ in }])
-        let running = Task { try await service.run() }
-        await controller.close()
-        let ended = await code { try await running.value }
-        #expect(ended == .closed)
-    }
 }
 
 /// Asks until it is so.

@@ -12,7 +12,6 @@ enum ToolMetricName: String, CaseIterable {
     case lastTransaction = "holdfast_last_transaction"
     case fileBytes = "holdfast_data_file_bytes"
     case freeBytes = "holdfast_data_file_free_bytes"
-    case totalLimitRatio = "holdfast_total_limit_ratio"
 
     /// What the article "Metrics" says it means.
     var help: String {
@@ -24,8 +23,6 @@ enum ToolMetricName: String, CaseIterable {
         case .lastTransaction: "The number of the last transaction that changed the store."
         case .fileBytes: "The size of the data file."
         case .freeBytes: "Bytes of pages that are free inside the data file."
-        case .totalLimitRatio:
-            "How much of the limits on all queues together is used, of the one that is nearest; 1 is full, 0 is also no limit."
         }
     }
 }
@@ -58,6 +55,11 @@ extension MetricName {
         case .deadLetters: (.gauge, "Dead letters that nobody has settled.")
         case .needsResync: (.gauge, "1 when replay alone can no longer bring the region up to date.")
         case .paused: (.gauge, "1 while the replay is paused.")
+        case .totalLimitRatio:
+            (
+                .gauge,
+                "How much of the limits on all queues together is used, of the one that is nearest; 1 is full, 0 is also no limit."
+            )
         case .acceptedBytes, .duplicateWrites, .refusedCalls, .commits, .transactionSeconds, .syncSeconds,
             .callsPerCommit, .sentWrites, .redeliveredWrites, .failedSends, .sendSeconds, .batchEntries, .rateLimit,
             .secondsToDrained:
@@ -158,6 +160,11 @@ struct StoreExposition {
         let queues = rows.map { QueueStatistics($0.0, $0.1) }
         for name in MetricName.allCases {
             guard let (kind, help) = name.known else { continue }
+            // The only one that is not about a queue.
+            guard name != .totalLimitRatio else {
+                exposition.add(name.rawValue, kind, help: help, [([], .real(limits.use(of: queues) ?? 0))])
+                continue
+            }
             let samples = queues.compactMap { queue in
                 name.value(queue, discarded: discarded[queue.queue] ?? 0, now: now).map {
                     ([("region", queue.region.rawValue)], $0)
@@ -179,7 +186,6 @@ struct StoreExposition {
         case .lastTransaction: [([], .whole(space.lastTransaction))]
         case .fileBytes: [([], .whole(fileBytes))]
         case .freeBytes: [([], .whole(space.freeBytes))]
-        case .totalLimitRatio: [([], .real(totalUse))]
         }
     }
 
@@ -188,11 +194,6 @@ struct StoreExposition {
             ("store", path), ("uuid", superblock.store.description), ("format", "\(superblock.version)"),
             ("mode", superblock.mode == .local ? "local" : "replicated"), ("version", toolVersion),
         ]
-    }
-
-    private var totalUse: Double {
-        let queues = rows.map { QueueStatistics($0.0, $0.1) }
-        return limits.use(of: queues) ?? 0
     }
 }
 

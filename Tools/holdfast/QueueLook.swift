@@ -39,18 +39,6 @@ extension QueueLook {
     var totalUse: Double? { limits.use(of: queues) }
 }
 
-extension TotalLimits {
-    /// How much of them some queues use, of the one that is nearest; nil without a limit.
-    func use(of queues: [QueueStatistics]) -> Double? {
-        func use(_ most: UInt64?, _ value: (QueueStatistics) -> UInt64) -> Double? {
-            guard let most else { return nil }
-            let sum = queues.reduce(0.0) { $0 + Double(value($1)) }
-            return most > 0 ? sum / Double(most) : 1
-        }
-        return [use(entriesMax, \.entries), use(bytesMax, \.storedBytes)].compactMap { $0 }.max()
-    }
-}
-
 /// How fast a queue fills and empties between two looks, in entries a second.
 struct QueueRate: Sendable, Hashable {
     /// Entries that were accepted.
