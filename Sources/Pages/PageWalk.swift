@@ -32,6 +32,10 @@ package struct PageWalk: Sendable {
     package private(set) var leaves: [(table: String, page: UInt64)] = []
     /// Whether every branch and leaf and the free list could be read: then no leaf in use is missing.
     package private(set) var isWhole = true
+    /// Whether the free list could be read, and names no page that is in use.
+    package var isFreeListWhole: Bool {
+        !findings.contains { $0.table == Self.freeListName || $0.code == "free" }
+    }
 
     private let file: PageFile
     private let meta: Meta
@@ -85,7 +89,7 @@ package struct PageWalk: Sendable {
     }
 
     private mutating func walkFreeList() throws(PageError) {
-        let name = "the free list"
+        let name = Self.freeListName
         var rows: [(page: UInt64, key: [UInt8], value: Page.Value, leaf: Page)] = []
         try walk(name, meta.free, isByNumber: true) { (page, node, leaf) in
             rows.append((page, leaf.key(node), leaf.value(node), leaf))
@@ -229,6 +233,7 @@ package struct PageWalk: Sendable {
         }
     }
 
+    private static let freeListName = "the free list"
     private static let byNumber: UInt16 = 0x08
 
     /// Marks the pages of a large value, and says how many they are.

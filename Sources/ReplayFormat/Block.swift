@@ -151,6 +151,16 @@ extension BlockHeader {
         queue: UInt32,
         firstPosition: UInt64?
     ) throws(FormatError) {
+        try self.init(verifying: block)
+        guard self.store == store, self.queue == queue, self.firstPosition == firstPosition ?? self.firstPosition else {
+            throw FormatError(
+                "the block belongs to store \(self.store), queue \(self.queue), position \(self.firstPosition)"
+            )
+        }
+    }
+
+    /// Verifies a block's checksum and reads its header, wherever it is from.
+    package init(verifying block: Span<UInt8>) throws(FormatError) {
         guard block.count >= Self.fixedSize + Self.checksumSize else {
             throw FormatError("a block of \(block.count) bytes is too short")
         }
@@ -159,11 +169,6 @@ extension BlockHeader {
             throw FormatError("the block's checksum is wrong")
         }
         try self.init(unverified: body)
-        guard self.store == store, self.queue == queue, self.firstPosition == firstPosition ?? self.firstPosition else {
-            throw FormatError(
-                "the block belongs to store \(self.store), queue \(self.queue), position \(self.firstPosition)"
-            )
-        }
     }
 
     /// What a block whose checksum is wrong says of its entries' bytes; 0 where that cannot be.

@@ -158,7 +158,7 @@ package struct RegionRow: Sendable, Hashable {
             overflow: overflow,
             sharePercent: flags & Flag.share == 0 ? nil : share
         )
-        guard nextPosition > 0, headPosition > 0, headPosition <= nextPosition, entries == nextPosition - headPosition
+        guard nextPosition > 0, headPosition > 0, headPosition <= nextPosition, entries <= nextPosition - headPosition
         else {
             throw FormatError("the cursor \(headPosition) is beyond the next position \(nextPosition)")
         }

@@ -59,9 +59,8 @@ package enum DataFile {
     private static func damaged(_ what: String, _ path: String) -> HoldfastError {
         HoldfastError(
             code: .damaged,
-            message: "The data file \(path) cannot be opened: \(what). Nothing was touched. Keep a copy of the "
-                + "directory: what its pages hold can be carved out by 'holdfast recover STORE --to NEW', which comes with a "
-                + "later version. Until then restore a backup, or append again from the origins into a new store."
+            message: "The data file \(path) cannot be opened: \(what). Nothing was touched. Keep a copy of the directory; "
+                + "'holdfast recover STORE --to NEW' makes a new store of what its pages hold."
         )
     }
 }

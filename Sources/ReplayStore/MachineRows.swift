@@ -76,4 +76,26 @@ package enum MachineRows {
         snapshot.regions = statuses
         return snapshot
     }
+
+    /// The fields of every row of a snapshot, by key.
+    static func rows(_ snapshot: FailoverMachine.Snapshot) -> [[UInt8]: [UInt8]] {
+        var rows: [[UInt8]: [UInt8]] = [
+            Key.controller(ControllerRows.Name.time.rawValue): ControllerRows.time(
+                snapshot.time,
+                lastTick: snapshot.lastTick
+            ),
+            Key.controller(ControllerRows.Name.epoch.rawValue): ControllerRows.number(snapshot.epoch),
+            Key.controller(ControllerRows.Name.configuration.rawValue): ControllerRows.configuration(
+                snapshot.configuration
+            ),
+        ]
+        for region in snapshot.regions {
+            rows[Key.controllerRegion(region.region)] = ControllerRows.region(
+                region.role,
+                region.state,
+                lastSeen: region.lastSeen
+            )
+        }
+        return rows
+    }
 }

@@ -168,6 +168,14 @@ struct QueueWalk {
         }
     }
 
+    /// How many positions from the cursor on are in the ledger of what was lost: a recovered queue has gaps.
+    private var lostBehindHead: UInt64 {
+        ranges.reduce(into: 0) { sum, range in
+            let first = max(range.first, row.headPosition)
+            if range.last >= first, range.last < row.nextPosition { sum += range.last - first + 1 }
+        }
+    }
+
     /// Compares what was found with the region's row.
     mutating func end(isFull: Bool, blocks: Int) {
         let end = next ?? row.headPosition
@@ -179,7 +187,7 @@ struct QueueWalk {
         if blocks == 0, row.entries > 0, !isDamaged {
             note("counters", "\(row.entries) entries are counted, none is there.")
         }
-        if row.entries != row.nextPosition - row.headPosition {
+        if row.entries != row.nextPosition - row.headPosition - lostBehindHead {
             note(
                 "counters",
                 "Region '\(region)' has \(row.entries) entries between \(row.headPosition) and \(row.nextPosition)."

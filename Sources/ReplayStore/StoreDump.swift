@@ -106,7 +106,7 @@ package final class StoreLoader {
     private let builder: StoreBuilder
     private let codec = FrameCodec()
     private let level: Int
-    private let store = StoreID.random()
+    private let store: StoreID
     private var queues: [RegionID: LoadingQueue] = [:]
     private var superblockRows: [Superblock.Name: [UInt8]] = [:]
     private var regionRows: [RegionID: RegionRow] = [:]
@@ -144,7 +144,13 @@ package final class StoreLoader {
     }
 
     /// Begins a store in the directory at `path`, which must be empty or not there.
-    package init(_ path: String, regions: [DumpHeader.Region], level: Int = 1) throws(HoldfastError) {
+    package init(
+        _ path: String,
+        regions: [DumpHeader.Region],
+        store: StoreID = .random(),
+        level: Int = 1
+    ) throws(HoldfastError) {
+        self.store = store
         try StoreCompact.makeDestination(path)
         builder = try StoreBuilder(path)
         self.level = level
@@ -186,6 +192,21 @@ package final class StoreLoader {
         entries += 1
     }
 
+    /// Says that the entries of a region that follow begin at `position`, with this digest of the chain before them.
+    func begin(_ region: RegionID, at position: UInt64, chain: Hash128) {
+        queues[region]?.anchors[position] = chain
+    }
+
+    /// What was added of a region, once all of it was.
+    func tail(
+        of region: RegionID
+    ) throws(HoldfastError) -> (entries: UInt64, rawBytes: UInt64, oldest: Timestamp, chain: Hash128) {
+        guard var queue = queues[region] else { throw Self.malformed("it has no region '\(region)'.") }
+        try flush(&queue)
+        queues[region] = queue
+        return (queue.entries, queue.rawBytes, queue.oldest, queue.chain)
+    }
+
     private func flush(_ queue: inout LoadingQueue) throws(HoldfastError) {
         guard !queue.group.isEmpty else { return }
         let frame = PreparedFrame(queue.group[...], codec: codec, level: level)
@@ -202,6 +223,11 @@ package final class StoreLoader {
         queue.keys.append(queue.groupFirst)
         queue.group = []
         queue.groupBytes = 0
+    }
+
+    /// Adds a row by its fields.
+    func put(_ fields: [UInt8], key: [UInt8], in table: Table) throws(HoldfastError) {
+        try add(table: table, key: key, value: Row.seal(fields, key: key, in: table))
     }
 
     /// Adds a row as it was stored, once it has been proved.

@@ -130,6 +130,7 @@ extension StoreTransaction {
             guard row.headPosition < row.nextPosition else { return (nil, events) }
             let (first, second) = try firstBlocks(row)
             guard let first else {
+                if try skipNoted(region, before: row.nextPosition) { continue }
                 events += try quarantine(region, row.headPosition, row.nextPosition - 1, .missing, [], now: now)
                 continue
             }
@@ -151,6 +152,7 @@ extension StoreTransaction {
                     continue
                 }
                 guard position <= row.headPosition else {
+                    if try skipNoted(region, before: position) { continue }
                     events += try quarantine(region, row.headPosition, position - 1, .missing, [], now: now)
                     continue
                 }
@@ -173,6 +175,25 @@ extension StoreTransaction {
             try deleteBlock(first.position, of: row.number)
             events += try quarantine(region, begin, max(begin, end - 1), .damaged, first.bytes, now: now)
         }
+    }
+
+    /// Moves the head over a gap that the ledger names already, as a recovered queue has them; false where it names none.
+    private mutating func skipNoted(_ region: RegionID, before end: UInt64) throws(HoldfastError) -> Bool {
+        var row = try regionRow(region)
+        let prefix = Key.lostPrefix(region, queue: row.number)
+        var isNoted = false
+        try scan(.lost, from: prefix + Key.number(row.headPosition)) { (key, value) throws(HoldfastError) in
+            guard key.starts(with: prefix) else { return false }
+            let (place, lost) = try format("A row of 'lost'") { () throws(FormatError) in try LostRow.read(key, value) }
+            isNoted =
+                place.first == row.headPosition && place.last == end - 1
+                && (lost.reason == .damaged || lost.reason == .missing)
+            return false
+        }
+        guard isNoted else { return false }
+        row.headPosition = end
+        setRegionRow(region, row)
+        return true
     }
 
     /// The first block of a queue and where it stands, and where the second one stands.

@@ -259,6 +259,14 @@ func object(_ line: String) throws -> [String: Any]? {
         #expect(check.status == 65)
         #expect(check.output.contains(#""region":"eu""#))
         #expect(try store.run("records", "--format", "jsonl").status == 65)
+        // A new store has the rest, and says what is missing; the damaged one is as it was.
+        let copy = store.path + "-recovered"
+        let recovered = try store.run("recover", "--to", copy, "--format", "json")
+        #expect(recovered.status == 65)
+        #expect(recovered.output.contains(#""recovered":744,"dead":0,"lost":[{"first":1,"last":256}]"#))
+        #expect(try Tool.run(["check", copy, "--level", "deep"]).status == 0)
+        #expect(try Tool.run(["queues", copy, "--format", "jsonl"]).output.contains(#""needsResync":true"#))
+        #expect(try Data(contentsOf: file) == bytes)
         // The rest is delivered, and the ledger says what is not.
         let drained = try store.run("drain", "--region", "eu")
         #expect(drained.lines.count == 1000 - 256)
@@ -273,7 +281,7 @@ func object(_ line: String) throws -> [String: Any]? {
     @Test("has an example in each verb's help, and completions that know the verbs") func help() throws {
         let verbs = [
             "init", "append", "info", "queues", "records", "get", "lost", "digest", "diff", "drain", "ack", "dump",
-            "load", "check", "compact", "backup", "restore", "upgrade", "region", "snapshot", "history", "simulate",
+            "load", "check", "compact", "backup", "restore", "recover", "upgrade", "region", "snapshot", "history", "simulate",
             "doctor", "version", "replay", "dlq",
         ]
         for verb in verbs {

@@ -31,7 +31,8 @@ import Platform
             CommandGroup(
                 name: "Care",
                 subcommands: [
-                    Check.self, Compact.self, Backup.self, Restore.self, Upgrade.self, Doctor.self, Simulate.self,
+                    Check.self, Compact.self, Backup.self, Restore.self, Recover.self, Upgrade.self, Doctor.self,
+                    Simulate.self,
                     Version.self,
                 ]
             ),

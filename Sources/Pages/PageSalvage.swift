@@ -1,0 +1,72 @@
+package import Platform
+
+/// A pair that was found in a leaf, wherever the leaf stands.
+package struct SalvagedPair: Sendable {
+    package var key: [UInt8]
+    /// The value's bytes, unproved: where it is damaged, so are they.
+    package var value: [UInt8]
+}
+
+extension PageFile {
+    /// Opens a file whose meta pages may be destroyed: what size its pages have, they say themselves by their numbers.
+    ///
+    /// - Throws: ``PageError`` when no size fits, or the file cannot be read.
+    package static func salvaging(_ file: File) throws(PageError) -> PageFile {
+        if let whole = try? PageFile(file) { return whole }
+        var best: (size: Int, fits: Int)?
+        for size in [4096, 8192, 16_384, 32_768, 65_536, 2048, 1024, 512] {
+            let candidate = PageFile(file, pageSize: size)
+            let pages = try candidate.pages()
+            // Up to so many pages, from all over the file.
+            let step = max(1, pages / 4096)
+            var fits = 0
+            for page in stride(from: 2, to: pages, by: Int(step)) {
+                let header = try candidate.header(of: page)
+                if header.number == page, [1, 2, 4].contains(header.flags) { fits += 1 }
+            }
+            if fits > (best?.fits ?? 0) { best = (size, fits) }
+        }
+        guard let best else {
+            throw PageError("no page of it says where it stands: it is no data file, or all is gone")
+        }
+        return PageFile(file, pageSize: best.size)
+    }
+
+    /// The pairs of the leaf at `number` that can be read, whatever else is damaged in it; none where no leaf stands there.
+    ///
+    /// Each node is taken for itself. A large value is taken from where its node says it is.
+    package func pairs(ofLeaf number: UInt64) throws(PageError) -> [SalvagedPair] {
+        let bytes = try bytes(of: number)
+        let page = bytes.span
+        guard page.count == pageSize, page.little64(at: 0) == number,
+            page.little16(at: 10) == PageKind.leaf.rawValue
+        else { return [] }
+        let count = (min(Int(page.little16(at: 12)), pageSize) - Page.headerSize) / 2
+        guard count > 0 else { return [] }
+        var pairs: [SalvagedPair] = []
+        for index in 0..<count {
+            let node = Int(page.little16(at: Page.headerSize + 2 * index))
+            guard node >= Page.headerSize + 2 * count, node + 8 <= pageSize else { continue }
+            let size = Int(page.little32(at: node))
+            let flags = page.little16(at: node + 4)
+            let start = node + 8 + Int(page.little16(at: node + 6))
+            guard start > node + 8, start <= pageSize else { continue }
+            let key = Array(bytes[(node + 8)..<start])
+            if flags == 0, size <= pageSize - start {
+                pairs.append(SalvagedPair(key: key, value: Array(bytes[start..<(start + size)])))
+            } else if flags == 1, start + 8 <= pageSize, let value = try largeValue(page.little64(at: start), size) {
+                pairs.append(SalvagedPair(key: key, value: value))
+            }
+        }
+        return pairs
+    }
+
+    private func largeValue(_ first: UInt64, _ size: Int) throws(PageError) -> [UInt8]? {
+        let count = PageFile.overflowPages(size, pageSize: pageSize)
+        let end = try pages()
+        guard first >= 2, first < end, UInt64(count) <= end - first else { return nil }
+        let bytes = try bytes(of: first, count: count)
+        guard bytes.count >= Page.headerSize + size else { return nil }
+        return Array(bytes[Page.headerSize..<(Page.headerSize + size)])
+    }
+}

@@ -1,0 +1,118 @@
+import ArgumentParser
+import Holdfast
+import ReplayFormat
+import ReplayStore
+
+/// `holdfast recover`: a new store of what a damaged one still holds.
+struct Recover: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make a new store of what can be read in a damaged one.",
+        discussion: """
+            Reads the data file page by page, takes every row and block whose own checksum is right, and writes them to a new \
+            store with an identity of its own, which is verified. The damaged store is only read, also when it opens no more, \
+            and no process may have it open. What could not be read is named by region and positions, goes to the ledger of \
+            what was lost, and marks its region as needing a resynchronisation. The exit code is 65 when something is missing.
+
+            Example:
+              holdfast recover ./store --to ./recovered
+            """
+    )
+
+    @OptionGroup var argument: StoreArgument
+    @Option(help: "The new store's directory: empty, or not there.", completion: .directory)
+    var to: String
+    @Option(help: "The region to be primary, if the controller's rows cannot be read.", transform: regionArgument)
+    var local: RegionID?
+    @OptionGroup var format: FormatOption
+
+    func run() throws {
+        try checkNewDirectory(to)
+        let lock = try ClosedStore.lock(argument.store, otherwise: ": a store that opens needs no recovery.")
+        defer { withExtendedLifetime(lock) {} }
+        let report = try showingProgress { (note) throws(HoldfastError) in
+            try StoreRecover.run(
+                argument.store,
+                to: to,
+                local: local,
+                now: Timestamp(milliseconds: SystemTime().wallMilliseconds),
+                progress: note
+            )
+        }
+        switch format.forObject {
+        case .table: try printTable(report)
+        case .json, .jsonl:
+            let output = Output()
+            try output.line(report.json(to))
+            try output.flush()
+        }
+        if !report.isComplete { throw ExitStatus.damaged.exitCode }
+    }
+
+    private func printTable(_ report: StoreRecover.Report) throws {
+        let output = Output()
+        let printer = ListPrinter(
+            output,
+            .table,
+            [.text("region"), .number("recovered"), .number("dead letters"), .text("lost"), .text("what is not known")]
+        )
+        for region in report.regions {
+            try printer.row(
+                .null,
+                [
+                    region.region.rawValue, "\(region.recovered)", "\(region.dead)", region.lostText,
+                    region.unknownText,
+                ]
+            )
+        }
+        try printer.end(empty: "")
+        let style = Style()
+        let verdict = report.isComplete ? style.green("complete") : style.red("incomplete")
+        try output.line("\(verdict): \(to) is a new store, synced and verified, with the identity \(report.store)")
+        try output.line(
+            "\(report.leaves) leaves were read"
+                + (report.damagedPairs > 0 ? "; \(report.damagedPairs) pairs in them are damaged" : "")
+        )
+        if report.isControllerNew {
+            try output.line("The controller's state could not be read: it begins anew, with a higher epoch.")
+        }
+        let store = shellQuoted(to)
+        try output.line("next: " + (report.isComplete ? "holdfast queues \(store)" : "holdfast lost \(store)"))
+        try output.flush()
+    }
+}
+
+extension StoreRecover.Region {
+    fileprivate var lostText: String {
+        guard !lost.isEmpty else { return unaccounted > 0 ? "\(unaccounted) of unknown positions" : "-" }
+        let count = lost.reduce(0) { $0 + UInt64($1.count) }
+        let named = lost.prefix(8).map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
+        let more = lost.count > named.count ? " and more" : ""
+        return "\(count): " + named.joined(separator: ", ") + more
+            + (unaccounted > 0 ? ", and \(unaccounted) of unknown positions" : "")
+    }
+
+    fileprivate var unknownText: String { isAcknowledgedUnknown ? "unknown-ack: some may have been acknowledged" : "-" }
+
+    fileprivate var json: JSON {
+        .object([
+            ("region", .string(region.rawValue)), ("recovered", .unsigned(recovered)), ("dead", .unsigned(dead)),
+            (
+                "lost",
+                .array(
+                    lost.map { .object([("first", .unsigned($0.lowerBound)), ("last", .unsigned($0.upperBound))]) }
+                )
+            ), ("unaccounted", .unsigned(unaccounted)), ("unknownAck", .bool(isAcknowledgedUnknown)),
+        ])
+    }
+}
+
+extension StoreRecover.Report {
+    fileprivate func json(_ path: String) -> JSON {
+        .object([
+            ("store", .string(path)), ("storeUUID", .string(store.description)), ("complete", .bool(isComplete)),
+            ("treeWhole", .bool(isTreeWhole)), ("controllerNew", .bool(isControllerNew)),
+            ("leaves", .unsigned(leaves)), ("damagedPairs", .integer(Int64(damagedPairs))),
+            ("regions", .array(regions.map(\.json))),
+        ])
+    }
+}
