@@ -113,6 +113,13 @@ package struct FileIdentity: Sendable, Hashable {
         }
     }
 
+    /// Whether what is written here can be read by nobody any more: the other end of the pipe is closed.
+    package var isReaderGone: Bool {
+        var descriptors = [pollfd(fd: descriptor, events: 0, revents: 0)]
+        guard unsafe poll(&descriptors, 1, 0) > 0 else { return false }
+        return descriptors[0].revents & Int16(POLLERR | POLLHUP) != 0
+    }
+
     /// Makes the file `size` bytes long.
     package func truncate(to size: Int64) throws(SystemError) {
         try check("ftruncate", Int(ftruncate(descriptor, off_t(size))))

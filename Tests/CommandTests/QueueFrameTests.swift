@@ -196,11 +196,61 @@ struct Drawing: CustomTestStringConvertible, Sendable {
         #expect(codes.isSubset(of: ["0", "1", "31", "35"]))
     }
 
-    @Test("names the deepest first where not all can be shown") func deepest() {
+    @Test("names those first that need attention, then the deepest, where not all can be shown") func urgent() throws {
         let drawing = Drawing(regions: 60, columns: 80, rows: 24, numbers: .ordinary, isUnicode: true)
         let lines = drawing.lines()
-        #expect(lines[2].hasPrefix("region-59 "))
+        // Every fifth needs a resynchronisation: these come first, the deepest of them at the top.
+        let rows = lines.dropFirst(2).filter { !$0.hasPrefix(" ") }
+        #expect(rows.prefix(2).map { $0.split(separator: " ").first } == ["region-58", "region-53"])
+        #expect(lines[3].contains("resync"))
         #expect(lines.contains { $0.hasPrefix("… and ") && $0.contains("marked") })
+        var look = drawing.look()
+        for index in look.queues.indices {
+            look.queues[index].needsResync = false
+            look.queues[index].dead = 0
+            look.queues[index].isPaused = look.queues[index].entries == 0
+            look.queues[index].limits = .unlimited
+        }
+        look.states = [Drawing.name(7, .ordinary): .failed]
+        let screen = Screen(rows: 24, columns: 80, isUnicode: true, style: Style(isOn: false))
+        let shown = QueueFrame(QueueSight(look), store: "s").lines(on: screen)
+        #expect(shown[2].hasPrefix("region-7 ") && shown[2].contains("failed"))
+        #expect(shown[3].hasPrefix("ap-northeast-1 ") && shown[3].hasSuffix("paused"))
+        #expect(shown[4].hasPrefix("region-59 "))
+    }
+
+    @Test("shows the others when it is scrolled, each once, and stays full at the end") func scrolled() throws {
+        let drawing = Drawing(regions: 60, columns: 80, rows: 24, numbers: .ordinary, isUnicode: true)
+        let screen = Screen(rows: 24, columns: 80, isUnicode: true, style: Style(isOn: false))
+        let most = QueueFrame(drawing.sight, store: "s").offsetMax(on: screen)
+        var seen: Set<String> = []
+        for offset in 0...(most + 5) {
+            let lines = QueueFrame(drawing.sight, store: "s", hint: "ends.", offset: offset).lines(on: screen)
+            // A region with a mark takes two lines here.
+            #expect((23...24).contains(lines.count))
+            let names = lines.compactMap { $0.split(separator: " ").first.map(String.init) }
+            seen.formUnion(names.filter { name in drawing.sight.look.queues.contains { $0.region.rawValue == name } })
+            if offset > 0 { #expect(lines.contains { $0.contains(" \(min(offset, most)) of them above") }) }
+        }
+        #expect(seen.count == 60)
+        #expect(QueueWatch.Scroll(Array("\u{1B}[6~".utf8)) == .pageDown)
+        #expect(QueueWatch.Scroll(Array("x".utf8)) == nil)
+    }
+
+    @Test("draws no bar for a queue without a limit under the heading of limits", arguments: [true, false])
+    func unlimited(hasLimit: Bool) throws {
+        var look = Drawing(regions: 2, columns: 80, rows: 24, numbers: .ordinary, isUnicode: true).look()
+        for index in look.queues.indices {
+            look.queues[index].entries = 100
+            look.queues[index].limits = .unlimited
+            look.queues[index].dead = 0
+        }
+        if hasLimit { look.queues[0].limits.entriesMax = 200 }
+        let screen = Screen(rows: 24, columns: 100, isUnicode: true, style: Style(isOn: false))
+        let lines = QueueFrame(QueueSight(look), store: "s").lines(on: screen)
+        #expect(lines[1].hasSuffix(hasLimit ? "of limit" : "of deepest"))
+        #expect(lines[2].contains("█"))
+        #expect(lines[3].contains("█") == !hasLimit)
     }
 
     @Test("fills a bar with what there is", arguments: [true, false])

@@ -72,6 +72,14 @@ private struct Call: Sendable {
             let receipts = try await controller.append(writes, to: regions, ifEpoch: ifEpoch)
             let isPipeClosed = printsAcks ? try !print(receipts) : false
             return AppendCommits.Answer(receipts: receipts, isPipeClosed: isPipeClosed)
+        } catch let error as Failure {
+            var failure = error
+            if let first = lines.first, let last = lines.last {
+                let those = first == last ? "Line \(first) is" : "Lines \(first) to \(last) are"
+                failure.message += " \(those) queued all the same\(first > 1 ? ", and what stands before" : "")."
+            }
+            failure.message += " Running the same input again is safe: what was accepted is not queued again."
+            throw failure
         } catch let error as HoldfastError {
             // Told at once: whoever writes the input may be waiting for this line's acknowledgement.
             await controller.close()

@@ -46,8 +46,8 @@ extension DeadLetterQueue {
         static let configuration = CommandConfiguration(
             abstract: "Give dead letters up: their region never gets them from here.",
             discussion: """
-                They count as dropped, and the ledger of what was lost keeps their positions. Without --yes it only \
-                tells which ones; 'dlq export' keeps a copy.
+                They count as dropped, and the ledger of what was lost ('holdfast lost') keeps their positions, with \
+                the reason discarded. Without --yes it only tells which ones; 'dlq export' keeps a copy.
 
                 Example:
                   holdfast dlq drop ./store --region eu-west-1 --position 17 --yes

@@ -193,7 +193,9 @@ extension StoreArgument {
             }
             if !selection.positions.isEmpty { try selection.checkFound(found, region, store) }
         }
-        try printer.end(empty: "There is no dead letter\(selection.key == nil ? "" : " of this key").")
+        let none = selection.key.map { "There is no dead letter of key '\(printable($0))'." }
+        try printer.end(empty: none ?? "There is no dead letter.")
+        if format != .table, printer.count == 0, let none { talk("holdfast: \(none)") }
     }
 }
 

@@ -32,6 +32,11 @@ struct Diff: ParsableCommand {
         .number("last"), .number("writes"), .text("positions"), .text("in the other"),
     ]
 
+    func validate() throws {
+        try checkPath(first)
+        try checkPath(second)
+    }
+
     func run() throws {
         let (here, there) = (try ClosedStore(first), try ClosedStore(second))
         try here.checkIsWhole()

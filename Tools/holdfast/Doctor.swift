@@ -12,7 +12,8 @@ struct Doctor: ParsableCommand {
         abstract: "Look at a store and what it stands on, and say what to do.",
         discussion: """
             It changes nothing, takes no lock, and works while another process has the store open. The exit code is 0 \
-            unless something fails.
+            unless something fails. Entries that a limit took and dead letters given up with 'dlq drop' both count as \
+            dropped; 'lost' tells them apart.
 
             Example:
               holdfast doctor ./store
@@ -25,7 +26,7 @@ struct Doctor: ParsableCommand {
     func run() throws {
         let store = argument.store
         guard FileSystem.exists(store + "/data.mdb") else {
-            throw HoldfastError(code: .notFound, message: "There is no store at '\(store)'.").at(store)
+            throw HoldfastError(code: .notFound, message: "'\(store)/data.mdb' is not there.").at(store)
         }
         var examination = Examination(store: store)
         examination.lookAround()
@@ -116,7 +117,8 @@ private struct Examination {
             note(
                 .ok,
                 "lock",
-                user.map { "A process has the store open; LOCK was last written by \($0)." } ?? "Nobody has it open."
+                user.map { Advice.withOwner("A process has the store open; LOCK was last written by \($0).") }
+                    ?? "Nobody has it open."
             )
         } catch {
             note(.warn, "lock", "LOCK cannot be read: \(error.description).", "Run as the store's owner.")
@@ -186,6 +188,15 @@ private struct Examination {
             if superblock.isIncomplete {
                 note(.fail, "load", "A load into this store did not end.", "Load again into a new directory.", .damaged)
             }
+            if let made = superblock.backedUp {
+                let place = shellQuoted(store)
+                note(
+                    .ok,
+                    "backup",
+                    "This is a backup, made \(timeText(made)): it is read like a store, and never changed.",
+                    "To make a store of it, run: holdfast restore \(place) --to \(shellQuoted(store + "-restored"))"
+                )
+            }
             lookAtClock(machine)
             for status in machine.regions {
                 guard let row = rows.first(where: { $0.0 == status.region })?.1 else { continue }
@@ -224,12 +235,33 @@ private struct Examination {
         }
         if queue.isPaused {
             let why = queue.pauseReason.isEmpty ? "" : " (\(queue.pauseReason))"
-            note(.warn, check, "Replay to it is paused\(why).", "Run: holdfast region resume \(path) \(status.region)")
+            let until = queue.pausedUntil.map { " until \(timeText($0))" } ?? ""
+            note(
+                .warn,
+                check,
+                "Replay to it is paused\(until)\(why).",
+                "Run: holdfast region resume \(path) \(status.region)"
+            )
         }
-        let gone = [("dropped", queue.dropped), ("dead", queue.dead), ("lost", queue.lost)].filter { $0.1 > 0 }
-        if !gone.isEmpty {
-            let text = gone.map { "\($0.1) \($0.0)" }.joined(separator: ", ")
-            note(.warn, check, "Entries that it never received: \(text).", "Run: holdfast check \(path) --level full")
+        if queue.dropped > 0 || queue.lost > 0 {
+            let gone = [
+                ("dropped (by a limit, or dead letters given up)", queue.dropped), ("lost to damage", queue.lost),
+            ]
+            let text = gone.filter { $0.1 > 0 }.map { "\($0.1) \($0.0)" }.joined(separator: ", ")
+            note(
+                .warn,
+                check,
+                "Entries that it never received: \(text).",
+                "Run: holdfast lost \(path) --region \(status.region)"
+            )
+        }
+        if queue.dead > 0 {
+            note(
+                .warn,
+                check,
+                "It has \(counted(queue.dead, "dead letter")): writes that it refused.",
+                "Run: holdfast dlq list \(path) --region \(status.region)"
+            )
         }
         if let limit = queue.limits.entriesMax, queue.entries >= limit - limit / 10 {
             note(.warn, check, "Its queue has \(queue.entries) of at most \(limit) entries.", "Replay and acknowledge.")
@@ -248,6 +280,10 @@ private struct Examination {
             )
         }
         guard results.count == before else { return }
-        note(.ok, check, "\(status.role.rawValue), \(status.state.rawValue), \(queue.entries) entries queued.")
+        note(
+            .ok,
+            check,
+            "\(status.role.rawValue), \(status.state.rawValue), \(counted(queue.entries, "entry", "entries")) queued."
+        )
     }
 }

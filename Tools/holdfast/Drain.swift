@@ -8,7 +8,8 @@ struct Drain: AsyncParsableCommand {
         discussion: """
             Entries are removed durably before they are printed: what is not delivered from here is gone. The safe way \
             is 'records --values base64', then 'ack'. It is one step where the queue takes at most some 16 MiB; a \
-            larger one goes step by step, and when standard output is closed the rest stays queued.
+            larger one goes step by step, and when standard output is closed the rest stays queued, and the positions that \
+            were taken in vain are told. What fits into a pipe is taken for read: do not drain into 'head', use --max.
 
             Example:
               holdfast drain ./store --region eu-west-1 --max 100 > out.jsonl
@@ -27,28 +28,42 @@ struct Drain: AsyncParsableCommand {
     private static let stepEntriesMax: UInt64 = 65_536
     private static let stepBytes: UInt64 = 16 << 20
 
-    func validate() throws { try values.checkCarriesBytes("drain") }
+    func validate() throws {
+        try values.checkCarriesBytes("drain")
+        guard max != 0 else { throw ValidationError("--max is at least 1.") }
+    }
 
     func run() async throws {
         let printer = ListPrinter(Output(), format.format ?? .jsonl, QueueEntry.columns(values))
         try await argument.withController { controller in
             var left = max ?? .max
+            var taken: ClosedRange<UInt64>?
             // Also with nothing to take, so that an unknown region is told.
             repeat {
                 let step = try await step(controller, left)
                 let receipt = try await controller.drain(region, max: Int(step))
-                try print(receipt.entries, printer)
+                if let first = receipt.entries.first?.position, let last = receipt.entries.last?.position {
+                    // A table's first rows are kept back, for their widths.
+                    let begin = format.format == .table ? taken?.lowerBound : nil
+                    taken = (begin ?? first)...last
+                }
+                try telling(taken) {
+                    for entry in receipt.entries {
+                        try printer.row(entry.json(region, values), entry.cells(region, values))
+                    }
+                    try printer.flush()
+                }
                 left -= UInt64(receipt.entries.count)
                 if receipt.events.contains(where: { $0.kind == .resyncNeeded }) {
                     talk(
                         "holdfast: entries of region \(region) were damaged or missing, and are in the ledger. Run: holdfast "
-                            + "check \(shellQuoted(argument.store)) --level full"
+                            + "lost \(shellQuoted(argument.store)) --region \(region)"
                     )
                 }
                 guard !receipt.entries.isEmpty, receipt.remaining > 0 else { break }
             } while left > 0
+            try telling(taken) { try printer.end(empty: "The queue is empty.") }
         }
-        try printer.end(empty: "The queue is empty.")
     }
 
     /// How many entries are taken at once: few where they are large, since they are held in memory.
@@ -58,16 +73,21 @@ struct Drain: AsyncParsableCommand {
         return min(left, Self.stepEntriesMax, Swift.max(1, Self.stepBytes / average))
     }
 
-    private func print(_ entries: [QueueEntry], _ printer: ListPrinter) throws {
+    /// Prints, and where that fails says which positions have left the queue all the same.
+    private func telling(_ positions: ClosedRange<UInt64>?, _ body: () throws -> Void) throws {
+        let said =
+            positions.map {
+                "Positions \($0.lowerBound) to \($0.upperBound) have left the queue, and were not all printed."
+            } ?? ""
         do {
-            for entry in entries { try printer.row(entry.json(region, values), entry.cells(region, values)) }
-            try printer.flush()
+            try body()
         } catch let error as Failure {
             var failure = error
-            if let first = entries.first?.position, let last = entries.last?.position {
-                failure.message += " Positions \(first) to \(last) have left the queue, and were not all printed."
-            }
+            if !said.isEmpty { failure.message += " \(said)" }
             throw failure
+        } catch let closed as ClosedPipe {
+            if !said.isEmpty { talk("holdfast: Standard output was closed. \(said)") }
+            throw closed
         }
     }
 }

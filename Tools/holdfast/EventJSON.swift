@@ -44,7 +44,7 @@ extension HoldfastError {
     /// The error as one JSON object; only the members that are set are there.
     var json: JSON { .object([("error", .object(members))]) }
 
-    private var members: [(String, JSON)] {
+    var members: [(String, JSON)] {
         var members: [(String, JSON)] = [("code", .string(code.description))]
         if let region { members.append(("region", .string(region.rawValue))) }
         members.append(("message", .string(message)))

@@ -39,10 +39,35 @@ struct Failure: Error {
     init(_ error: HoldfastError) {
         var error = error
         if error.code == .notFound, let path = error.path, let refused = Self.refusal(path) { error = refused.at(path) }
+        var more: [(String, JSON)] = []
+        next = error.next
+        if let path = error.path {
+            let verb = HoldfastTool.verb
+            switch error.code {
+            case .notFound where error.message.contains("a store was here"): break
+            case .notFound where Advice.mayMakeStore(at: path, verb: verb): break
+            case .notFound:
+                error.message = Advice.missing(path, verb: verb, error.message)
+                next = nil
+            case .unknownRegion:
+                let names = Advice.regions(of: path)
+                if !names.isEmpty {
+                    error.message =
+                        "Region '\(error.region?.rawValue ?? "")' is not part of this deployment, whose "
+                        + "regions are \(names.joined(separator: ", "))."
+                    more.append(("regions", .array(names.map { .string($0) })))
+                }
+            case .incomplete:
+                // Only where nobody is writing it now.
+                if (try? DirectoryLock.user(of: path)) == .some(nil) { next = "rm -r \(shellQuoted(path))" }
+            default: break
+            }
+        }
+        // The library's words for what a program does; the tool has no such verb.
+        error.message = Advice.withOwner(error.message.replacing(", or add it with configure", with: ""))
         status = error.status
         message = error.message
-        next = error.next
-        json = error.json
+        json = .object([("error", .object(error.members + more))])
         if let systemCall = error.systemCall { message += " [\(systemCall)]" }
     }
 
@@ -112,7 +137,7 @@ extension HoldfastError {
         case .needsResync: "holdfast region clear-resync \(path) \(region)"
         case .full, .replayPending, .positionOutOfRange: "holdfast queues \(path)"
         case .inUse: "holdfast doctor \(path)"
-        case .backup: "holdfast restore \(path) --to NEW-STORE"
+        case .backup: "holdfast restore \(path) --to \(shellQuoted((self.path ?? "") + "-restored"))"
         default: nil
         }
     }
@@ -133,6 +158,9 @@ func shellQuoted(_ text: String) -> String {
 }
 
 extension HoldfastTool {
+    /// The first word of the command line.
+    static var verb: String? { CommandLine.arguments.dropFirst().first }
+
     /// Whether the command line asks for JSON: known before the command line is understood, since that may fail.
     static func wantsJSON(_ arguments: [String]) -> Bool {
         for (index, argument) in arguments.enumerated() {
@@ -161,14 +189,13 @@ extension HoldfastTool {
             let label = "Error: "
             let full = fullMessage(for: error)
             let status: ExitStatus = code == .validationFailure ? .usage : .other
+            let said = message(for: error)
+            let valid = Advice.valid(said).map { ". \($0)" } ?? ""
             if asJSON {
-                failure = Failure(status, code: status == .usage ? "usage" : "other", message(for: error))
+                failure = Failure(status, code: status == .usage ? "usage" : "other", said + valid)
             } else {
-                failure = Failure(
-                    status,
-                    code: "usage",
-                    full.hasPrefix(label) ? String(full.dropFirst(label.count)) : full
-                )
+                let text = full.hasPrefix(label) ? String(full.dropFirst(label.count)) : full
+                failure = Failure(status, code: "usage", text.replacing(said, with: said + valid, maxReplacements: 1))
             }
         }
         if asJSON {

@@ -37,8 +37,8 @@ extension FailoverEvent {
         switch kind {
         case .demoted(let epoch): "epoch \(epoch)"
         case .promoted(let replaced, let epoch, let pending), .switchedOver(let replaced, let epoch, let pending):
-            "replaced \(replaced), epoch \(epoch), \(pending.entries) writes outstanding"
-        case .replayed(let entries): "\(entries) writes"
+            "replaced \(replaced), epoch \(epoch), \(counted(pending.entries, "write")) outstanding"
+        case .replayed(let entries): counted(entries, "write")
         case .readmitted(let forced): forced ? "forced" : ""
         case .configured(let added, let removed):
             "added \(names(added)), removed \(names(removed))"

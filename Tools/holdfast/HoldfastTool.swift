@@ -13,8 +13,8 @@ import Platform
               holdfast queues ./store
 
             Results go to standard output, everything else to standard error. Exit codes: 0 fine, 1 refused or other, \
-            64 usage, 65 damaged or malformed, 66 not found, 73 cannot create, 74 input or output, 75 in use, \
-            77 permission, 78 format too new.
+            64 usage, 65 damaged or malformed, 66 not found, 73 cannot create, 74 input or output, 75 in use or not \
+            reached (try later), 77 permission, 78 format too new.
             """,
         version: toolVersion,
         groupedSubcommands: [
@@ -43,6 +43,7 @@ import Platform
         occupyStandardDescriptors()
         let arguments = Array(CommandLine.arguments.dropFirst())
         do {
+            try Advice.checkVerb(arguments)
             var command = try parseAsRoot(arguments)
             if var command = command as? any AsyncParsableCommand {
                 try await command.run()

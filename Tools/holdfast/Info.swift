@@ -16,7 +16,7 @@ struct Info: ParsableCommand {
 
             Examples:
               holdfast info ./store
-              holdfast info ./store --format prometheus > /var/lib/node_exporter/holdfast.prom
+              holdfast info ./store --format prometheus > holdfast.prom
             """
     )
 
@@ -68,7 +68,7 @@ struct Info: ParsableCommand {
                 ("file size", bytesText(UInt64(max(0, size)))), ("acting primary", primary ?? "unknown"),
                 ("epoch", "\(machine.epoch)"), ("regions", "\(rows.count)"), ("entries", "\(entries)"),
                 ("lmdb", LMDB.Environment.version), ("zstd", compressor),
-                ("opened by", user.map { "last written by \($0)" } ?? "nobody"),
+                ("opened by", user.map { Advice.withOwner($0) } ?? "nobody"),
             ]
         )
     }

@@ -26,14 +26,19 @@ struct Load: ParsableCommand {
     var file: String?
     @OptionGroup var format: FormatOption
 
+    func validate() throws { try checkPath(store) }
+
     func run() throws {
-        var lines = try LineReader(file)
+        var lines = try open()
         var loading: Loading?
         var digest = LineDigest()
         while let line = try lines.next() {
-            guard case .text(let bytes) = line else { throw Self.malformed(lines.number, "it is too long") }
+            guard case .text(let bytes) = line else { throw malformed(lines.number, "it is too long") }
             guard let members = try? JSON(parsing: bytes).members else {
-                throw Self.malformed(lines.number, "it is no JSON object")
+                // The last line there is: what should follow it was cut off with its end.
+                let number = lines.number
+                if loading != nil, try lines.next() == nil { throw cut(number) }
+                throw malformed(number, "it is no JSON object")
             }
             if members["trailer"] != nil {
                 guard let loading else { break }
@@ -48,23 +53,29 @@ struct Load: ParsableCommand {
                 }
             } catch {
                 switch error {
-                case .malformed(let reason): throw Self.malformed(lines.number, reason)
+                case .malformed(let reason): throw malformed(lines.number, reason)
                 case .store(let error): throw error
                 }
             }
         }
-        throw Failure(
-            .damaged,
-            code: "damaged",
-            "The dump ends without its trailer, so it is not whole. "
-                + (loading == nil ? "Nothing was made." : "What was loaded is marked incomplete, and nothing opens it.")
-        )
+        guard loading != nil else {
+            throw Failure(.damaged, code: "damaged", "The dump is empty, or has no header. Nothing was made.")
+        }
+        throw cut(lines.number)
+    }
+
+    private func open() throws -> LineReader {
+        do throws(SystemError) {
+            return try LineReader(file)
+        } catch {
+            throw Failure(reading: file, error)
+        }
     }
 
     private func finish(_ loading: Loading, _ members: [String: JSON], _ digest: String, _ line: UInt64) throws {
         guard members["digest"]?.stringValue == digest, members["entries"]?.unsignedValue == loading.loader.entries
         else {
-            throw Self.malformed(line, "its count or digest is not that of the lines before it")
+            throw malformed(line, "its count or digest is not that of the lines before it")
         }
         var left: Set<RegionID> = []
         if case .array(let ranges)? = members["acknowledgedMeanwhile"] {
@@ -85,12 +96,25 @@ struct Load: ParsableCommand {
         try output.flush()
     }
 
-    private static func malformed(_ line: UInt64, _ reason: String) -> Failure {
+    private func malformed(_ line: UInt64, _ reason: String) -> Failure {
         Failure(
             .damaged,
             code: "damaged",
             "Line \(line) of the dump: \(reason). What was loaded before it, if anything, is marked incomplete.",
-            next: nil
+            next: FileSystem.exists(store + "/data.mdb") ? "rm -r \(shellQuoted(store))" : nil,
+            [("line", .unsigned(line))]
+        )
+    }
+
+    /// The dump ends too early.
+    private func cut(_ line: UInt64) -> Failure {
+        Failure(
+            .damaged,
+            code: "damaged",
+            "The dump was cut off at line \(line): it ends without its trailer. What was loaded is marked incomplete, and "
+                + "nothing opens it; remove it, and load a whole dump.",
+            next: "rm -r \(shellQuoted(store))",
+            [("line", .unsigned(line))]
         )
     }
 }

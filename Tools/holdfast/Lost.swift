@@ -8,8 +8,9 @@ struct Lost: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "List every range of entries that left a queue without being received.",
         discussion: """
-            A row for each range: dropped to make room, expired, removed with its region, or found damaged or missing. The \
-            bytes of a damaged block are kept; --values prints them. Rows of regions that are gone are listed too. Works \
+            A row for each range, with its reason: dropped to make room, expired, removed with its region, damaged, missing, \
+            or discarded, which is a dead letter given up with 'dlq drop'. 'queues' counts what was dropped, expired or \
+            discarded as dropped, and what was damaged or missing as lost. The bytes of a damaged block are kept; --values prints them. Rows of regions that are gone are listed too. Works \
             while another process has the store open.
 
             Examples:

@@ -14,7 +14,7 @@ struct ByteCount: ExpressibleByArgument, Sendable {
     }
 }
 
-/// A length of time on the command line, such as `250ms`, `30s`, `5min`, `2h` or `7d`.
+/// A length of time on the command line, such as `250ms`, `30s`, `5min`, `2h` or `7d`, of at most 36,500 days.
 struct LengthOfTime: ExpressibleByArgument, Sendable {
     var milliseconds: UInt64
 
@@ -22,7 +22,8 @@ struct LengthOfTime: ExpressibleByArgument, Sendable {
         let units: [(String, UInt64)] = [
             ("ms", 1), ("s", 1000), ("min", 60_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000),
         ]
-        guard let milliseconds = quantity(argument, units) else { return nil }
+        let most: UInt64 = 36_500 * 86_400_000
+        guard let milliseconds = quantity(argument, units), milliseconds <= most else { return nil }
         self.milliseconds = milliseconds
     }
 }

@@ -59,10 +59,13 @@ struct QueueFrame {
     let note: String?
     /// How to leave, and how often it looks.
     let hint: String
+    /// How many regions are passed over, of those that do not fit all at once.
+    let offset: Int
 
     private var look: QueueLook { sight.look }
 
-    init(_ sight: QueueSight, store: String, note: String? = nil, hint: String = "") {
+    init(_ sight: QueueSight, store: String, note: String? = nil, hint: String = "", offset: Int = 0) {
+        self.offset = offset
         self.sight = sight
         self.store = store
         self.note = note
@@ -80,38 +83,59 @@ struct QueueFrame {
             return [title(on: screen), FrameLine("The deployment has no region.")] + below
         }
         // The title, the names of the columns and the total.
-        let room = max(1, screen.rows - 3 - below.count)
+        let room = room(on: screen)
         let all = QueueRows(sight, look.queues, on: screen)
         let shown: QueueRows
         var more: [FrameLine] = []
         if all.lines.count <= room {
             shown = all
         } else {
-            let ranked = look.queues.sorted { Self.comesFirst($0, $1, look.time) }
-            // What fits depends on what is shown: the layout of all is good for any of them.
-            var count = 0
-            var used = 1
-            while count < ranked.count {
-                used += all.lineCount(ranked[count])
-                guard used <= room || count == 0 else { break }
-                count += 1
-            }
-            shown = QueueRows(sight, Array(ranked.prefix(count)), layout: all.layout, on: screen)
-            let hidden = ranked.dropFirst(count)
-            let marked = hidden.filter { !$0.marks(now: look.time).isEmpty }.count
+            let ranked = look.queues.sorted(by: comesFirst)
+            let start = min(offset, ranked.count - Self.count(ranked.reversed(), all, room))
+            let count = Self.count(ranked.dropFirst(start), all, room)
+            shown = QueueRows(sight, Array(ranked[start..<(start + count)]), layout: all.layout, on: screen)
+            let hidden = ranked[..<start] + ranked[(start + count)...]
+            let marked = hidden.filter { !look.marks($0).isEmpty }.count
             let marks = marked == 0 ? "" : ", \(marked) of them marked"
-            more = [FrameLine("\(screen.ellipsis) and \(hidden.count) more\(marks)", marked == 0 ? .plain : .mark)]
+            let place = start == 0 ? "" : ", \(start) of them above"
+            more = [
+                FrameLine("\(screen.ellipsis) and \(hidden.count) more\(marks)\(place)", marked == 0 ? .plain : .mark)
+            ]
         }
         return [title(on: screen), shown.heading] + shown.lines + more + [shown.total] + below
     }
 
-    /// The deepest first; of the same depth the one that waits longest, then one with a mark.
-    private static func comesFirst(_ first: QueueStatistics, _ second: QueueStatistics, _ now: Timestamp) -> Bool {
+    /// The lines that there are for regions: without the title, the names of the columns, the total and what is below.
+    private func room(on screen: Screen) -> Int { max(1, screen.rows - 3 - (note == nil ? 1 : 2)) }
+
+    /// How many of the first `queues` fit, at least one, with a line that says how many do not.
+    ///
+    /// What fits depends on what is shown: the layout of all is good for any of them.
+    private static func count(_ queues: some Sequence<QueueStatistics>, _ all: QueueRows, _ room: Int) -> Int {
+        var (count, used) = (0, 1)
+        for queue in queues {
+            used += all.lineCount(queue)
+            guard used <= room || count == 0 else { break }
+            count += 1
+        }
+        return max(1, count)
+    }
+
+    /// How many regions can be passed over at most, so that the screen stays full.
+    func offsetMax(on screen: Screen) -> Int {
+        let all = QueueRows(sight, look.queues, on: screen)
+        guard !look.queues.isEmpty, all.lines.count > room(on: screen) else { return 0 }
+        let ranked = look.queues.sorted(by: comesFirst)
+        return ranked.count - Self.count(ranked.reversed(), all, room(on: screen))
+    }
+
+    /// The one that needs attention most first, then the deepest; of the same depth the one that waits longest.
+    private func comesFirst(_ first: QueueStatistics, _ second: QueueStatistics) -> Bool {
+        let urgency = (look.urgency(first), look.urgency(second))
+        if urgency.0 != urgency.1 { return urgency.0 > urgency.1 }
         if first.entries != second.entries { return first.entries > second.entries }
-        let ages = (first.oldestMilliseconds(at: now), second.oldestMilliseconds(at: now))
+        let ages = (first.oldestMilliseconds(at: look.time), second.oldestMilliseconds(at: look.time))
         if ages.0 != ages.1 { return ages.0 > ages.1 }
-        let marks = (first.marks(now: now).isEmpty, second.marks(now: now).isEmpty)
-        if marks.0 != marks.1 { return marks.1 }
         return first.region < second.region
     }
 

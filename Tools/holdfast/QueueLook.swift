@@ -16,6 +16,21 @@ struct QueueLook: Sendable {
     var limits: TotalLimits
     /// In the order of the names' bytes.
     var queues: [QueueStatistics]
+    /// The states of the regions that are not healthy.
+    var states: [RegionID: RegionState] = [:]
+
+    /// What somebody should look at, in short words.
+    func marks(_ queue: QueueStatistics) -> [String] {
+        queue.marks(now: time) + (states[queue.region].map { [$0.rawValue] } ?? [])
+    }
+
+    /// How much a region needs attention, 0 for one without a mark.
+    func urgency(_ queue: QueueStatistics) -> Int {
+        if queue.needsResync { return 5 }
+        if states[queue.region] == .failed { return 4 }
+        if let use = queue.limitUse(at: time), use >= 1 { return 3 }
+        return queue.dead > 0 || queue.isPaused ? 2 : states[queue.region] == nil ? 0 : 1
+    }
 }
 
 extension QueueLook {
@@ -30,7 +45,11 @@ extension QueueLook {
                 time: readingTime(machine.time),
                 nanoseconds: System.monotonicNanoseconds,
                 limits: try view.totalLimits(),
-                queues: try view.regionRows().map { QueueStatistics($0.0, $0.1) }
+                queues: try view.regionRows().map { QueueStatistics($0.0, $0.1) },
+                states: Dictionary(machine.regions.filter { $0.state != .healthy }.map { ($0.region, $0.state) }) {
+                    first,
+                    _ in first
+                }
             )
         }
     }
@@ -157,6 +176,13 @@ extension QueueStatistics {
         }
         if let share = limits.sharePercent { members.append(("sharePercent", .unsigned(UInt64(share)))) }
         return members
+    }
+
+    /// That the replay is paused, why, and until when; nil when it is not.
+    var pauseText: String? {
+        guard isPaused else { return nil }
+        let why = pauseReason.isEmpty ? "" : ": \(pauseReason)"
+        return "\(region): paused\(why), until \(pausedUntil.map(timeText) ?? "it is resumed")"
     }
 
     /// What somebody should look at.

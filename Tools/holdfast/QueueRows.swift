@@ -145,7 +145,7 @@ struct QueueRows {
     }
 
     private static func markText(_ queue: QueueStatistics, _ sight: QueueSight) -> String {
-        queue.marks(now: sight.look.time).joined(separator: ", ")
+        sight.look.marks(queue).joined(separator: ", ")
     }
 
     // MARK: Lines
@@ -170,13 +170,15 @@ struct QueueRows {
 
     private func lines(_ queue: QueueStatistics) -> [FrameLine] {
         let use = queue.limitUse(at: sight.look.time)
-        let share = use ?? (deepest > 0 ? Double(queue.entries) / Double(deepest) : 0)
+        // The heading says of what a bar is a share: of the limit, or where none is set, of the deepest.
+        let ofDeepest = deepest > 0 ? Double(queue.entries) / Double(deepest) : 0
+        let share = use ?? (layout.use > 0 ? nil : ofDeepest)
         let name = shortened(queue.region.rawValue, to: layout.name, screen.ellipsis)
         var line = FrameLine(row(name, Self.numbers(queue, sight, layout.isShort)))
         addBar(to: &line, share, use)
         let marks = Self.markText(queue, sight)
         guard !marks.isEmpty else { return [line] }
-        let paint: FrameLine.Paint = queue.needsResync || (use ?? 0) >= 1 ? .alarm : .mark
+        let paint: FrameLine.Paint = sight.look.urgency(queue) >= 3 ? .alarm : .mark
         guard layout.marksBelow else {
             line.add(gap)
             line.add(marks, paint)
@@ -207,9 +209,11 @@ struct QueueRows {
         return line
     }
 
-    private func addBar(to line: inout FrameLine, _ share: Double, _ use: Double?) {
+    private func addBar(to line: inout FrameLine, _ share: Double?, _ use: Double?) {
         guard layout.bar + layout.use > 0 else { return }
-        let bar = Self.bar(share, width: layout.bar, isUnicode: screen.isUnicode, hasTrack: use != nil)
+        let bar =
+            share.map { Self.bar($0, width: layout.bar, isUnicode: screen.isUnicode, hasTrack: use != nil) }
+            ?? padded("", to: layout.bar)
         let paint: FrameLine.Paint = (use ?? 0) >= 0.8 ? .alarm : .plain
         line.add(gap)
         line.add(bar, paint)

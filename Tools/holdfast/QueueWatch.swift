@@ -116,11 +116,16 @@ struct QueueWatch {
         let every = isWhole ? "\(intervalMilliseconds / 1000) s" : durationText(intervalMilliseconds)
         let hint = "A look every \(every). q or Ctrl-C ends."
         var lines: [String] = []
-        func show() throws {
+        var offset = 0
+        func show(_ scroll: Scroll? = nil) throws {
             guard let sight = state.sight else { return }
             let size = terminal.size
             let screen = Screen(rows: size.rows, columns: size.columns, isUnicode: isUnicode, style: style)
-            lines = QueueFrame(sight, store: store, note: state.note, hint: hint).lines(on: screen)
+            if let scroll {
+                let most = QueueFrame(sight, store: store, note: state.note).offsetMax(on: screen)
+                offset = max(0, min(most, offset + scroll.rows(on: screen)))
+            }
+            lines = QueueFrame(sight, store: store, note: state.note, hint: hint, offset: offset).lines(on: screen)
             try terminal.show(lines, on: size)
         }
         var ending: CInt?
@@ -142,7 +147,9 @@ struct QueueWatch {
                     events.suspend()
                     try terminal.enter()
                     try show()
-                case .typed(let keys): if keys.contains(UInt8(ascii: "q")) { break watching }
+                case .typed(let keys):
+                    if keys.contains(UInt8(ascii: "q")) { break watching }
+                    if let scroll = Scroll(keys) { try show(scroll) }
                 case .ended(let signal):
                     ending = signal
                     break watching
@@ -160,6 +167,31 @@ struct QueueWatch {
         }
         events.end()
         System.end(bySignal: ending)
+    }
+
+    /// A key that moves what is shown.
+    enum Scroll: String, CaseIterable {
+        case up = "\u{1B}[A"
+        case down = "\u{1B}[B"
+        case pageUp = "\u{1B}[5~"
+        case pageDown = "\u{1B}[6~"
+
+        /// The key that was typed; nil for any other.
+        init?(_ keys: [UInt8]) {
+            let text = String(decoding: keys, as: UTF8.self)
+            guard let key = Self.allCases.first(where: { text.hasPrefix($0.rawValue) }) else { return nil }
+            self = key
+        }
+
+        func rows(on screen: Screen) -> Int {
+            let page = max(1, screen.rows - 6)
+            return switch self {
+            case .up: -1
+            case .down: 1
+            case .pageUp: -page
+            case .pageDown: page
+            }
+        }
     }
 
     /// When the next look is due: late ones are left out.

@@ -9,8 +9,14 @@ struct Queues: ParsableCommand {
         discussion: """
             Works while another process has the store open. With --watch it looks again and again: on a terminal as a view \
             that is drawn anew in place until q or Ctrl-C, elsewhere as a line a region and look, or with --format jsonl as \
-            one JSON object a region and look. A bar is how much of its limits a queue uses; of one without limits, its \
-            share of the deepest. 'left' is the time until the queue is empty as it goes on now.
+            one JSON object a region and look. A bar is how much of its limits a queue uses, and none where it has none; \
+            where no queue has a limit, it is its share of the deepest. 'left' is the time until the queue is empty as it \
+            goes on now: 'grows' where more comes in than goes out, 'stands' where nothing changes. Where not all regions \
+            fit on the screen those with a mark come first; the arrow keys and Page Up and Page Down show the others.
+
+            Each entry that was accepted is counted once more, as queued (entries), acknowledged, drained, dropped (by a \
+            limit, or a dead letter given up with 'dlq drop'), dead (a dead letter) or lost (damaged or missing). 'lost' \
+            lists the positions of those that were dropped or lost.
 
             Examples:
               holdfast queues ./store --format jsonl
@@ -25,10 +31,12 @@ struct Queues: ParsableCommand {
     @Flag(help: "Look again and again.")
     var watch = false
     @Option(
-        help: ArgumentHelp("With --watch: how long between two looks, such as 500ms, 1s or 2m.", valueName: "time"),
-        transform: intervalArgument
+        help: ArgumentHelp(
+            "With --watch: how long between two looks, such as 500ms or 2min; 1s.",
+            valueName: "duration"
+        )
     )
-    var interval: Int64 = 1000
+    var interval: LengthOfTime?
     @Option(help: "With --watch: end after so many looks.")
     var count: Int?
     @Option(help: "Use colours: auto (on a terminal, unless NO_COLOR is set), always or never.")
@@ -36,11 +44,15 @@ struct Queues: ParsableCommand {
 
     func validate() throws {
         if let count, count < 1 { throw ValidationError("--count is at least 1.") }
+        if let interval, !(100...86_400_000).contains(interval.milliseconds) {
+            throw ValidationError("--interval is from 100ms to 24h.")
+        }
         guard !watch else {
             if format.format == .json { throw ValidationError("With --watch the formats are table and jsonl.") }
             return
         }
         if count != nil { throw ValidationError("--count needs --watch.") }
+        if interval != nil { throw ValidationError("--interval needs --watch.") }
     }
 
     func run() throws {
@@ -48,7 +60,7 @@ struct Queues: ParsableCommand {
             return try QueueWatch(
                 store: argument.store,
                 isJSON: format.format == .jsonl,
-                intervalMilliseconds: interval,
+                intervalMilliseconds: Int64(interval?.milliseconds ?? 1000),
                 count: count,
                 style: Style(color)
             ).run()
@@ -61,22 +73,8 @@ struct Queues: ParsableCommand {
         for queue in look.queues {
             try printer.row(queue.json(now: look.time), shown.map { $0.cell(queue, look.time) })
         }
-        try printer.end(empty: "The deployment has no region.")
+        try printer.end(empty: "The deployment has no region.", notes: look.queues.compactMap(\.pauseText))
     }
-}
-
-/// Reads a length of time from the command line, in milliseconds: a number and ms, s, m or h, or of seconds alone.
-@Sendable private func intervalArgument(_ text: String) throws -> Int64 {
-    let units: [(String, Int64)] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("", 1000)]
-    let range: ClosedRange<Int64> = 100...86_400_000
-    for (unit, milliseconds) in units where text.hasSuffix(unit) {
-        let number = text.dropLast(unit.count)
-        guard let number = Double(number), number.isFinite, number > 0, number < 1e9 else { break }
-        let interval = Int64((number * Double(milliseconds)).rounded())
-        guard range.contains(interval) else { throw ValidationError("--interval is from 100ms to 24h.") }
-        return interval
-    }
-    throw ValidationError("'\(text)' is no length of time: give a number and its unit, such as 500ms, 1s or 2m.")
 }
 
 /// A column of the table of queues.

@@ -45,6 +45,12 @@ struct Records: ParsableCommand {
     var values = ValueForm.lengthAndHash
     @OptionGroup var format: FormatOption
 
+    func validate() throws {
+        if let from, let to, from > to { throw ValidationError("--from \(from) is beyond --to \(to).") }
+        if let since, let until, since > until { throw ValidationError("--since is after --until.") }
+        guard limit != 0 else { throw ValidationError("--limit is at least 1.") }
+    }
+
     func run() throws {
         let reader = try argument.reader()
         let (store, rows) = try reader.look { (view) throws(HoldfastError) in

@@ -24,7 +24,12 @@ struct Region: ParsableCommand {
         @OptionGroup var format: FormatOption
 
         /// Runs a command of the machine, and prints its events and what the region is now.
-        func change(_ body: (RegionFailoverController) async throws -> [FailoverEvent]) async throws {
+        ///
+        /// `more`: What else there is to say, known once the command is done.
+        func change(
+            more: () -> [(name: String, json: JSON, text: String)] = { [] },
+            _ body: (RegionFailoverController) async throws -> [FailoverEvent]
+        ) async throws {
             let (events, status) = try await argument.withController { controller in
                 let events = try await body(controller)
                 return (events, controller.statuses.first { $0.region == region })
@@ -37,8 +42,15 @@ struct Region: ParsableCommand {
             }
             members.append(("events", .array(events.map(\.json))))
             facts.append(("events", events.isEmpty ? "none" : events.map(\.name).joined(separator: ", ")))
+            for fact in more() {
+                members.append((fact.name, fact.json))
+                facts.append((Self.labels[fact.name] ?? fact.name, fact.text))
+            }
             try printObject(format.forObject, .object(members), facts)
         }
+
+        /// What members are called in a table.
+        private static let labels = ["pauseReason": "reason", "pausedUntilMs": "until", "replacedReason": "before"]
 
         /// Runs a command that changes the acting primary, and prints what came of it.
         func promote(_ body: (RegionFailoverController) async throws -> Promotion) async throws {
@@ -51,7 +63,7 @@ struct Region: ParsableCommand {
             }
             var facts = [
                 ("before", promotion.failed.rawValue), ("acting primary", promotion.promoted.rawValue),
-                ("epoch", "\(promotion.epoch)"), ("outstanding for it", "\(pending.first?.entries ?? 0) writes"),
+                ("epoch", "\(promotion.epoch)"), ("outstanding for it", counted(pending.first?.entries ?? 0, "write")),
             ]
             if pending.first?.needsResync == true {
                 facts.append(("needs resync", "yes: writes for it were dropped or lost; copy the data from elsewhere"))
@@ -99,9 +111,11 @@ struct Region: ParsableCommand {
             ]
             let now = readingTime(machine.time)
             let printer = ListPrinter(Output(), format.forList, columns)
+            var pauses: [String] = []
             for status in machine.regions where region == nil || status.region == region {
                 guard let row = rows.first(where: { $0.0 == status.region })?.1 else { continue }
                 let queue = QueueStatistics(status.region, row)
+                if let text = queue.pauseText { pauses.append(text) }
                 let silence = machine.silenceMilliseconds(status)
                 try printer.row(
                     machine.json(status, queue, now: now),
@@ -112,7 +126,7 @@ struct Region: ParsableCommand {
                     ]
                 )
             }
-            try printer.end(empty: "The deployment has no region.")
+            try printer.end(empty: "The deployment has no region.", notes: pauses)
         }
     }
 

@@ -79,26 +79,73 @@ extension Region {
         static let configuration = CommandConfiguration(
             abstract: "Pause the replay to a region; appends go on.",
             discussion: """
-                Example:
-                  holdfast region pause ./store eu-west-1 --reason 'maintenance until noon'
+                Who replays ends the pause himself at the time that --for or --until-ms gives, also after a restart: \
+                'replay' and every ReplayService. Without one only 'region resume' ends it. A region that is paused \
+                already gets the new reason and the new time.
+
+                Examples:
+                  holdfast region pause ./store eu-west-1 --reason 'db is moved' --for 1h
+                  holdfast region pause ./store eu-west-1 --reason 'waits for the new schema'
                 """
         )
 
         @OptionGroup var target: Target
         @Option(help: "Why, for whoever looks; at most 1,024 bytes.")
         var reason = ""
-        @Option(help: "When it is meant to end, in milliseconds since 1970 UTC: a note; only resume ends it.")
+        @Option(name: .customLong("for"), help: ArgumentHelp("For how long.", valueName: "duration"))
+        var length: LengthOfTime?
+        @Option(help: "Until when instead, in milliseconds since 1970 UTC.")
         var untilMs: Int64?
 
         func validate() throws {
             guard reason.utf8.count <= 1024 else { throw ValidationError("--reason has more than 1,024 bytes.") }
+            guard length == nil || untilMs == nil else { throw ValidationError("Say one of --for and --until-ms.") }
+            guard length?.milliseconds != 0 else { throw ValidationError("--for is at least 1ms.") }
         }
 
         func run() async throws {
-            try await target.change { controller in
-                let until = untilMs.map { Timestamp(milliseconds: $0) }
-                return try await controller.pause(target.region, reason: reason, until: until)
+            var before: QueueStatistics?
+            var after: QueueStatistics?
+            try await target.change {
+                Self.facts(before, after)
+            } _: { controller in
+                before = try await controller.statistics(of: target.region)
+                let now = controller.now
+                let until =
+                    untilMs.map { Timestamp(milliseconds: $0) }
+                    ?? length.map { now.advanced(by: Int64(clamping: $0.milliseconds)) }
+                if let until, until <= now {
+                    throw ValidationError("--until-ms \(until.milliseconds) is over: the time is \(timeText(now)).")
+                }
+                let events = try await controller.pause(target.region, reason: reason, until: until)
+                after = try await controller.statistics(of: target.region)
+                return events
             }
+        }
+
+        /// What the pause is now, and what it replaced.
+        private static func facts(
+            _ before: QueueStatistics?,
+            _ after: QueueStatistics?
+        ) -> [(name: String, json: JSON, text: String)] {
+            guard let before, let after else { return [] }
+            var facts: [(name: String, json: JSON, text: String)] = [
+                ("pauseReason", .string(after.pauseReason), after.pauseReason.isEmpty ? "none" : after.pauseReason),
+                (
+                    "pausedUntilMs", after.pausedUntil.map { .integer($0.milliseconds) } ?? .null,
+                    after.pausedUntil.map(timeText) ?? "it is resumed"
+                ),
+            ]
+            guard before.isPaused else { return facts }
+            let old = before.pauseReason.isEmpty ? "no reason" : "'\(before.pauseReason)'"
+            let until = before.pausedUntil.map { ", until \(timeText($0))" } ?? ""
+            facts.append(
+                (
+                    "replacedReason", .string(before.pauseReason),
+                    "it was paused already, with \(old)\(until); this is instead of it"
+                )
+            )
+            return facts
         }
     }
 

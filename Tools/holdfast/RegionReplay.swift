@@ -61,20 +61,36 @@ extension Region {
         @OptionGroup var format: FormatOption
 
         func validate() throws {
-            try Self.check(batchEntries?.value, "--batch-entries")
-            try Self.check(batchBytes?.bytes, "--batch-bytes")
-            try Self.check(rate?.most?.value, "--rate")
-            try Self.check(bytesRate?.most?.bytes, "--bytes-rate", most: .max)
-            try Self.check(timeout?.milliseconds, "--timeout")
-            try Self.check(attemptsMax?.most?.value, "--attempts-max")
-            try Self.check(backoffBase?.milliseconds, "--backoff-base")
-            try Self.check(backoffMax?.milliseconds, "--backoff-max")
+            let (day, large): (UInt64, UInt64) = (86_400_000, UInt64(UInt32.max))
+            try Self.check(batchEntries?.value, "--batch-entries", 1...UInt64(StoreLimits.callEntriesMax))
+            try Self.check(batchBytes?.bytes, "--batch-bytes", 1...UInt64(StoreLimits.callBytesMax), "1B to 64MiB")
+            try Self.check(rate?.most?.value, "--rate", 1...large)
+            try Self.check(bytesRate?.most?.bytes, "--bytes-rate", 1...UInt64.max, "1B or more")
+            try Self.check(timeout?.milliseconds, "--timeout", 1...day, "1ms to 1d")
+            try Self.check(attemptsMax?.most?.value, "--attempts-max", 1...large)
+            try Self.check(backoffBase?.milliseconds, "--backoff-base", 1...day, "1ms to 1d")
+            try Self.check(backoffMax?.milliseconds, "--backoff-max", 1...day, "1ms to 1d")
         }
 
-        private static func check(_ value: UInt64?, _ name: String, most: UInt64 = UInt64(UInt32.max)) throws {
-            guard let value else { return }
-            guard value > 0 else { throw ValidationError("\(name) is at least 1.") }
-            guard value <= most else { throw ValidationError("\(name) is too large.") }
+        private static func check(
+            _ value: UInt64?,
+            _ name: String,
+            _ range: ClosedRange<UInt64>,
+            _ words: String? = nil
+        ) throws {
+            guard let value, !range.contains(value) else { return }
+            throw ValidationError("\(name) is \(words ?? "\(range.lowerBound) to \(range.upperBound)").")
+        }
+
+        /// Refuses a first wait that is longer than the longest, also where one of them was set before.
+        private func checkBackoff(_ settings: ReplaySettings) throws {
+            guard backoffBase != nil || backoffMax != nil,
+                settings.backoffBaseMilliseconds > settings.backoffMaxMilliseconds
+            else { return }
+            throw ValidationError(
+                "--backoff-base, \(durationText(Int64(settings.backoffBaseMilliseconds))), is at most --backoff-max, "
+                    + "which is \(durationText(Int64(settings.backoffMaxMilliseconds)))."
+            )
         }
 
         private var setsAnything: Bool {
@@ -87,6 +103,7 @@ extension Region {
             if setsAnything {
                 settings = try await argument.withController { controller in
                     let settings = changed(try await present(of: region, controller))
+                    try checkBackoff(settings)
                     try await controller.setReplaySettings(settings, for: region)
                     return settings
                 }
@@ -152,11 +169,17 @@ extension ReplaySettings {
             }
         return [
             ("region", region.rawValue),
-            ("batch", "at most \(batchEntriesMax) entries, \(bytesText(UInt64(batchBytesMax)))"),
+            (
+                "batch",
+                "at most \(counted(UInt64(batchEntriesMax), "entry", "entries")), \(bytesText(UInt64(batchBytesMax)))"
+            ),
             ("entries a second", entriesPerSecondMax.map { "at most \($0)" } ?? "as many as the region takes"),
             ("bytes a second", bytesPerSecondMax.map { "at most \(bytesText($0))" } ?? "as many as the region takes"),
             ("a send may take", durationText(Int64(timeoutMilliseconds))),
-            ("an entry is sent", attemptsMax.map { "at most \($0) times" } ?? "as often as it takes"),
+            (
+                "an entry is sent",
+                attemptsMax.map { "at most \(counted(UInt64($0), "time"))" } ?? "as often as it takes"
+            ),
             ("then", attemptsMax == nil ? "\(refused), if there were a limit (--attempts-max)" : refused),
             (
                 "wait after a failure",

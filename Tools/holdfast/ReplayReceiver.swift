@@ -2,38 +2,76 @@ import FoundationEssentials
 import Holdfast
 import Platform
 
+/// What is told of a replay on standard error while it runs.
+struct ReplayTelling: Sendable {
+    /// Whether every batch is told, and what the command says.
+    var isVerbose: Bool
+    /// Whether it is told as JSON, an object a line.
+    var asJSON: Bool
+    /// How many entries wait at the beginning, for the line of progress.
+    var entries: UInt64
+}
+
 /// A receiver that is a shell command, started once for each batch.
 final class ReplayReceiver: Sendable {
+    /// A send that the region did not take.
+    struct Failed: Sendable {
+        var positions: ClosedRange<UInt64>
+        var outcome: String
+        var reason: String
+
+        var text: String {
+            "positions \(positions.lowerBound)-\(positions.upperBound), \(outcome): \(printable(reason))"
+        }
+
+        var json: JSON {
+            .object([
+                ("first", .unsigned(positions.lowerBound)), ("through", .unsigned(positions.upperBound)),
+                ("outcome", .string(outcome)), ("reason", .string(reason)),
+            ])
+        }
+    }
+
     /// How the batches ended.
     struct Tally: Sendable {
         var received: UInt64 = 0
         var refused: UInt64 = 0
         var unavailable: UInt64 = 0
-    }
-
-    /// What is told on standard error.
-    enum Telling: Sendable {
-        /// How far it is, on a terminal, of so many entries.
-        case progress(of: UInt64)
-        /// A line for each batch, and what the command says.
-        case text
-        /// A JSON object for each batch.
-        case json
+        var lastFailure: Failed?
     }
 
     private struct State: Sendable {
         var tally = Tally()
         var progress: Progress?
         var entries: UInt64 = 0
+        /// Whether a command that is killed from now on is killed because the replay ends.
+        var isEnding = false
+        var isOutputClosed = false
+        /// Failed sends, and those since one that did not fail.
+        var failures: UInt64 = 0
+        var failuresInRow: UInt64 = 0
+        var toldNanoseconds: UInt64 = 0
+
+        /// Whether a failure is told: a region that is down for hours says so once in a while, not each time.
+        mutating func countFailure() -> Bool {
+            failures += 1
+            failuresInRow += 1
+            let now = System.monotonicNanoseconds
+            let minute: UInt64 = 60_000_000_000
+            let isTold =
+                failures & (failures - 1) == 0
+                || failuresInRow & (failuresInRow - 1) == 0 && now - toldNanoseconds >= minute
+            if isTold { toldNanoseconds = now }
+            return isTold
+        }
     }
 
     private let command: String
     private let controller: RegionFailoverController
     private let region: RegionID
     private let values: ValueForm
-    private let telling: Telling
+    private let telling: ReplayTelling
     private let environment = ProcessInfo.processInfo.environment
-    private let total: Int64
     private let state: Lock<State>
 
     init(
@@ -41,7 +79,7 @@ final class ReplayReceiver: Sendable {
         _ controller: RegionFailoverController,
         _ region: RegionID,
         _ values: ValueForm,
-        _ telling: Telling
+        _ telling: ReplayTelling
     ) {
         self.command = command
         self.controller = controller
@@ -49,45 +87,76 @@ final class ReplayReceiver: Sendable {
         self.values = values
         self.telling = telling
         var state = State()
-        if case .progress(let entries) = telling {
-            total = Int64(clamping: entries)
-            state.progress = Progress("entries", total: total)
-        } else {
-            total = 0
-        }
+        if !telling.isVerbose { state.progress = Progress("entries", total: Int64(clamping: telling.entries)) }
         self.state = Lock(state)
     }
 
     /// How the batches ended so far.
     var tally: Tally { state.withLock(\.tally) }
 
+    /// Whether a send failed, and nobody reads standard output any more.
+    var isOutputClosed: Bool { state.withLock(\.isOutputClosed) }
+
     /// Takes the line of progress away.
     func endProgress() { state.withLock { $0.progress?.end() } }
 
+    /// Notes that the replay ends: a command that is killed now did not take too long.
+    func noteEnd() { state.withLock { $0.isEnding = true } }
+
     /// Gives a batch to the command; returns when it says that the region has received it.
     func receive(_ batch: ReplayBatch) async throws {
+        if isOutputClosed { throw RegionUnavailable(Self.closedText) }
         let started = System.monotonicNanoseconds
         let outcome = await send(batch)
         let milliseconds = (System.monotonicNanoseconds - started) / 1_000_000
+        if let failure = failure(outcome) { throw fail(batch, failure, milliseconds) }
         state.withLock { state in
-            switch outcome {
-            case .received:
-                state.tally.received += 1
-                state.entries += UInt64(batch.entries.count)
-                let (entries, total) = (state.entries, total)
-                state.progress?.noteStep(entries, done: Int64(clamping: entries), of: total)
-            case .refused: state.tally.refused += 1
-            case .unavailable, .killed: state.tally.unavailable += 1
-            }
+            state.tally.received += 1
+            state.entries += UInt64(batch.entries.count)
+            state.failuresInRow = 0
+            let (entries, total) = (state.entries, telling.entries)
+            state.progress?.noteStep(entries, done: Int64(clamping: entries), of: Int64(clamping: total))
         }
-        tell(batch, outcome, milliseconds)
-        switch outcome {
-        case .received: return
-        case .refused(let reason): throw Refused(description: reason)
-        case .unavailable(let reason): throw RegionUnavailable(reason)
-        case .killed: throw CancellationError()
+        if telling.isVerbose { tell(batch, "received", milliseconds) }
+    }
+
+    /// A word for what went wrong, why, and what the service is told; nil where nothing did.
+    private func failure(_ outcome: Outcome) -> (word: String, reason: String, error: any Error)? {
+        let isEnding = state.withLock(\.isEnding)
+        return switch outcome {
+        case .received: nil
+        case .refused(let reason): ("refused", reason, Refused(description: reason))
+        case .unavailable(let reason): ("unavailable", reason, RegionUnavailable(reason))
+        case .killed where isEnding: ("killed", "the replay was cancelled", CancellationError())
+        case .killed: ("killed", "it took longer than 'region replay --timeout' allows", CancellationError())
         }
     }
+
+    /// Counts a failure and tells it; gives what the service is told.
+    private func fail(
+        _ batch: ReplayBatch,
+        _ failure: (word: String, reason: String, error: any Error),
+        _ milliseconds: UInt64
+    ) -> any Error {
+        // Whatever the command made of it, the fault was nobody's.
+        if File(adopting: 1, path: "stdout").isReaderGone {
+            state.withLock { $0.isOutputClosed = true }
+            return RegionUnavailable(Self.closedText)
+        }
+        let (word, reason) = (failure.word, failure.reason)
+        let isRefused = failure.error is Refused
+        let (isTold, number) = state.withLock { state in
+            if isRefused { state.tally.refused += 1 } else { state.tally.unavailable += 1 }
+            state.tally.lastFailure = Failed(positions: batch.first...batch.through, outcome: word, reason: reason)
+            let isTold = state.countFailure()
+            if isTold { state.progress?.end() }
+            return (isTold, state.failures)
+        }
+        if telling.isVerbose || isTold { tell(batch, word, milliseconds, reason, failure: number) }
+        return failure.error
+    }
+
+    private static let closedText = "nobody reads standard output any more"
 
     // MARK: Sending
 
@@ -118,7 +187,7 @@ final class ReplayReceiver: Sendable {
         let command = ShellCommand(command, environment: environment.merging(own) { $1 }, input: input)
         do throws(SystemError) {
             let ending = try await command.run { [telling] bytes in
-                if case .text = telling { try? File(adopting: 2, path: "stderr").write(bytes) }
+                if telling.isVerbose, !telling.asJSON { try? File(adopting: 2, path: "stderr").write(bytes) }
             }
             return outcome(ending)
         } catch {
@@ -150,30 +219,43 @@ final class ReplayReceiver: Sendable {
 
     // MARK: Telling
 
-    private func tell(_ batch: ReplayBatch, _ outcome: Outcome, _ milliseconds: UInt64) {
-        let (word, reason): (String, String?) =
-            switch outcome {
-            case .received: ("received", nil)
-            case .refused(let reason): ("refused", reason)
-            case .unavailable(let reason): ("unavailable", reason)
-            case .killed: ("killed", "it took too long, or the replay was cancelled")
-            }
-        switch telling {
-        case .progress: return
-        case .text:
-            let why = reason.map { ": \(printable($0))" } ?? ""
-            let attempt = batch.attempt > 1 ? ", attempt \(batch.attempt)" : ""
-            talk(
-                "holdfast: \(region) \(batch.first)-\(batch.through)\(attempt): \(word) after \(milliseconds) ms\(why)"
-            )
-        case .json:
+    private func tell(
+        _ batch: ReplayBatch,
+        _ word: String,
+        _ milliseconds: UInt64,
+        _ reason: String? = nil,
+        failure: UInt64 = 0
+    ) {
+        guard !telling.asJSON else {
             var members: [(String, JSON)] = [
                 ("region", .string(region.rawValue)), ("first", .unsigned(batch.first)),
                 ("through", .unsigned(batch.through)), ("attempt", .unsigned(UInt64(batch.attempt))),
                 ("outcome", .string(word)), ("milliseconds", .unsigned(milliseconds)),
             ]
             if let reason { members.append(("reason", .string(reason))) }
-            talk(JSON.object(members).line)
+            return talk(JSON.object(members).line)
         }
+        let why = reason.map { ": \(printable($0))" } ?? ""
+        let attempt = batch.attempt > 1 ? ", attempt \(batch.attempt)" : ""
+        let count = telling.isVerbose || failure == 0 ? "" : " (failure \(failure); --verbose tells each)"
+        talk(
+            "holdfast: \(region) \(batch.first)-\(batch.through)\(attempt): \(word) after \(milliseconds) ms\(why)\(count)"
+        )
+    }
+
+    /// Says that nothing is sent for now.
+    func tell(_ pause: ReplayRun.Pause, _ region: RegionID, _ store: String) {
+        endProgress()
+        guard !telling.asJSON else {
+            var members: [(String, JSON)] = [("region", .string(region.rawValue)), ("paused", .bool(true))]
+            if !pause.reason.isEmpty { members.append(("pauseReason", .string(pause.reason))) }
+            if let until = pause.until { members.append(("pausedUntilMs", .integer(until.milliseconds))) }
+            return talk(JSON.object(members).line)
+        }
+        let why = pause.reason.isEmpty ? "" : ": \(printable(pause.reason))"
+        let then =
+            pause.until.map { "It goes on at \(timeText($0))." }
+            ?? "To go on, end this process, then run: holdfast region resume \(shellQuoted(store)) \(region)"
+        talk("holdfast: \(region) is paused\(why). \(then)")
     }
 }

@@ -26,6 +26,11 @@ struct Restore: ParsableCommand {
     var yes = false
     @OptionGroup var format: FormatOption
 
+    func validate() throws {
+        try checkPath(backup, "The backup's directory")
+        try checkPath(to)
+    }
+
     func run() throws {
         let reader = try StoreReader.open(backup)
         try checkNewDirectory(to)

@@ -10,6 +10,8 @@ struct StoreArgument: ParsableArguments {
     @Argument(help: "The store's directory.", completion: .directory)
     var store: String
 
+    func validate() throws { try checkPath(store) }
+
     /// Opens the store for reading, beside a process that may be writing.
     func reader() throws(HoldfastError) -> StoreReader { try StoreReader.open(store) }
 
@@ -64,24 +66,26 @@ func timeText(_ time: Timestamp) -> String {
 /// What the present is for somebody who only reads: the wall clock, or the store's own time where that is ahead.
 func readingTime(_ stored: Timestamp) -> Timestamp { max(stored, Timestamp(milliseconds: System.wallMilliseconds)) }
 
+/// Refuses a path without a name: an empty variable of a shell, as a rule.
+func checkPath(_ path: String, _ what: String = "The store's directory") throws {
+    guard path.isEmpty else { return }
+    throw ValidationError("\(what) has no name: give a path, such as ./store.")
+}
+
 /// Refuses a place where no directory can be made, in better words than the system's.
 func checkNewDirectory(_ store: String) throws {
     if FileSystem.exists(store) {
         guard !FileSystem.isDirectory(store) else { return }
         throw Failure(.cannotCreate, code: "alreadyExists", "'\(store)' is there already, and is no directory.")
     }
-    var parent = Substring(store)
-    while parent.hasSuffix("/"), parent.count > 1 { parent.removeLast() }
-    guard !parent.isEmpty else {
-        throw Failure(.usage, code: "usage", "The store's directory has no name: give a path, such as ./store.")
-    }
-    parent = parent.lastIndex(of: "/").map { $0 == parent.startIndex ? "/" : parent[..<$0] } ?? "."
-    guard FileSystem.isDirectory(String(parent)) else {
+    try checkPath(store)
+    let parent = Advice.parent(of: store)
+    guard FileSystem.isDirectory(parent) else {
         throw Failure(
             .cannotCreate,
             code: "notFound",
             "The directory '\(parent)', in which the store would be made, is not there.",
-            next: "mkdir -p \(shellQuoted(String(parent)))"
+            next: "mkdir -p \(shellQuoted(parent))"
         )
     }
 }

@@ -67,13 +67,14 @@ final class ListPrinter {
     /// Hands over the rows so far.
     func flush() throws { try output.flush() }
 
-    /// Prints what is left; `empty` is said where a table has no row.
-    func end(empty: String) throws {
+    /// Prints what is left; `empty` is said where a table has no row, and `notes` are printed below a table.
+    func end(empty: String, notes: [String] = []) throws {
         switch format {
         case .jsonl: break
         case .json: try output.line(count == 0 ? "[]" : "]")
         case .table:
             if count == 0 { talk(empty) } else { try measure() }
+            for note in notes { try output.line(printable(note)) }
         }
         try output.flush()
     }
@@ -123,6 +124,11 @@ func bytesText(_ count: UInt64) -> String {
     var (value, unit) = (Double(count), "B")
     for larger in units where value >= 1024 { (value, unit) = (value / 1024, larger) }
     return unit == "B" ? "\(count) B" : "\(decimal(value)) \(unit)"
+}
+
+/// So many of something, in words; `many` is needed where an s does not do.
+func counted(_ count: UInt64, _ one: String, _ many: String? = nil) -> String {
+    count == 1 ? "1 \(one)" : "\(count) \(many ?? one + "s")"
 }
 
 /// A number with one digit after the point.
