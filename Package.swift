@@ -98,10 +98,15 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "TestSupport",
+            dependencies: ["Holdfast", "HoldfastTesting"],
+            path: "Tests/TestSupport",
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "CrashWorker",
-            dependencies: ["Holdfast"],
+            dependencies: ["Bytes", "Holdfast", "HoldfastTesting", "ReplayStore", "TestSupport"],
             path: "Tests/CrashWorker",
             swiftSettings: strict
         ),
@@ -115,7 +120,7 @@ let package = Package(
             name: "CrashTests",
             dependencies: [
                 "CrashWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport", "HoldfastTesting",
-                "ReplayStore", "ReplayFormat", "RegionFailover",
+                "ReplayStore", "ReplayFormat", "RegionFailover", "Platform",
             ],
             exclude: ["recorder.c"],
             swiftSettings: strict

@@ -16,7 +16,9 @@ package struct PageWalk: Sendable {
     }
 
     /// How much is read.
-    package enum Depth: Sendable {
+    package enum Depth: Sendable, Comparable {
+        /// The free list and the list of tables: what the meta page itself leads to.
+        case lists
         /// Branches, leaves and the free list.
         case trees
         /// The first page of each large value too.
@@ -59,6 +61,8 @@ package struct PageWalk: Sendable {
         }
         try walkFreeList()
         let tables = try walkTables()
+        compare(tables.map(\.1))
+        guard depth > .lists else { return }
         for (name, tree) in tables { try walk(name, tree) { (_, _, _) in } }
         try count()
     }
@@ -93,6 +97,15 @@ package struct PageWalk: Sendable {
         var rows: [(page: UInt64, key: [UInt8], value: Page.Value, leaf: Page)] = []
         try walk(name, meta.free, isByNumber: true) { (page, node, leaf) in
             rows.append((page, leaf.key(node), leaf.value(node), leaf))
+        }
+        // Every commit that follows another one frees pages, and lists them under its own number, which is the last.
+        if let newest = rows.last.map({ $0.key.span.little64(at: 0) }), newest != meta.transaction {
+            note(
+                "torn",
+                "the meta page is of transaction \(meta.transaction), and the free list of \(newest): one page has parts of two",
+                name,
+                page: UInt64(meta.slot)
+            )
         }
         for row in rows {
             do throws(PageError) {
@@ -263,6 +276,26 @@ package struct PageWalk: Sendable {
             )
         }
         return pages
+    }
+
+    /// Compares the tables with the free list and the last page, which the meta page names beside them.
+    private mutating func compare(_ tables: [TreeRecord]) {
+        for tree in tables where !tree.isEmpty && free.contains(tree.root) {
+            note("free", "a table begins there, and it is in the free list", page: tree.root)
+        }
+        let lists = [meta.free, meta.main]
+        let used = (tables + lists).reduce(2 + UInt64(free.count)) { (sum, tree) in
+            let pages = tree.branchPages.addingReportingOverflow(tree.leafPages).partialValue
+            return sum.addingReportingOverflow(pages.addingReportingOverflow(tree.overflowPages).partialValue)
+                .partialValue
+        }
+        if used > meta.lastPage + 1 {
+            note(
+                "torn",
+                "\(used) pages are in use or free, and the last one is page \(meta.lastPage)",
+                page: UInt64(meta.slot)
+            )
+        }
     }
 
     /// Compares what is used and what is free with what is there.

@@ -31,6 +31,9 @@ package enum System {
         return unsafe String(cString: value)
     }
 
+    /// The bytes of a page of memory, which is a page of LMDB's.
+    package static var pageSize: Int { Int(sysconf(CInt(_SC_PAGESIZE))) }
+
     /// The most bytes that this process may give a file, `RLIMIT_FSIZE`: beyond it the system sends a signal.
     package static var fileSizeMax: Int64 {
         var limit = rlimit()

@@ -56,6 +56,55 @@ package enum DataFile {
         }
     }
 
+    /// Whether a loss of power has cut off the making of the file before its first commit: it has at most meta pages, and
+    /// none of a commit.
+    ///
+    /// LMDB writes both meta pages in one call, of which a part can be missing. Behind them nothing was written by then, since
+    /// they are synced first.
+    static func isUnmade(_ path: String) throws(HoldfastError) -> Bool {
+        try system { () throws(SystemError) in
+            let file = try File(regular: path, O_RDONLY)
+            let (size, piece) = (try file.size(), Int64(1 << 20))
+            // Space that is kept ahead of the first commit reads as zeros.
+            guard size <= 64 << 20 else { return false }
+            let pages = try file.read(atMost: 2 * System.pageSize, at: 0)
+            var offset = Int64(pages.count)
+            while offset < size {
+                let bytes = try file.read(atMost: Int(piece), at: offset)
+                guard !bytes.isEmpty, bytes.allSatisfy({ $0 == 0 }) else { return false }
+                offset += Int64(bytes.count)
+            }
+            let metas = stride(from: 0, to: pages.count, by: System.pageSize)
+            return metas.allSatisfy { start in
+                let page = pages[start..<min(start + System.pageSize, pages.count)]
+                guard page.count >= Self.metaEnd, page.contains(where: { $0 != 0 }) else { return true }
+                return page[(start + Self.metaEnd - 8)..<(start + Self.metaEnd)].allSatisfy { $0 == 0 }
+            }
+        }
+    }
+
+    /// Where a meta page's last field ends: the number of its transaction, of 8 bytes.
+    private static let metaEnd = 152
+
+    /// Refuses a file whose newest meta page does not fit what it leads to: a sector that was torn, which LMDB does not see.
+    ///
+    /// LMDB has no checksum on its meta page. One that mixes two commits can show the store of the older one as the newest,
+    /// or let the next commit write over pages in use. The free list and the list of tables tell: they are read here, and
+    /// nothing else. Nobody may write meanwhile.
+    ///
+    /// - Throws: `damaged`.
+    static func prove(_ path: String) throws(HoldfastError) {
+        let file = try inspect(path)
+        do throws(PageError) {
+            let walk = try PageWalk(file, try file.newestMeta(), .lists)
+            guard let finding = walk.findings.first(where: { !$0.isWarning }) else { return }
+            throw PageError(finding.what, page: finding.page)
+        } catch {
+            guard error.system == nil else { throw HoldfastError(error) }
+            throw damaged(error.description, path)
+        }
+    }
+
     private static func damaged(_ what: String, _ path: String) -> HoldfastError {
         HoldfastError(
             code: .damaged,

@@ -23,6 +23,7 @@ extension ReplayStore {
         }
         let directory = try StoreDirectory.hold(path) { options.logger.notice("\($0)") }
         held = directory
+        if case .existing = opening { try DataFile.prove(data) }
         if case .new = opening {
             guard !directory.hadStore || FileSystem.exists(data) else {
                 throw HoldfastError(
@@ -32,10 +33,13 @@ extension ReplayStore {
                         + "missing. To begin anew, choose another directory."
                 )
             }
-            try checkVacant(path)
+            try checkVacant(path, hadStore: directory.hadStore)
         }
         let environment = try directory.openEnvironment(mapSizeBytes: options.mapSizeBytes)
         let file = try system { () throws(SystemError) in try File(data, O_RDWR) }
+        // LMDB has written two empty meta pages. They are on the disk before anything else is, so that a making that is
+        // interrupted can be told from a store: ``DataFile/isUnmade(_:)``.
+        if case .new = opening { try system { () throws(SystemError) in try file.sync() } }
         var superblock = Superblock(store: StoreID(high: 0, low: 0), created: Timestamp(milliseconds: 0))
         if case .new(let identity, let created) = opening { superblock = Superblock(store: identity, created: created) }
         let core = try StoreCore(environment: environment, dataFile: file, options: options, superblock: superblock)
@@ -61,7 +65,7 @@ extension ReplayStore {
     }
 
     /// Refuses a directory in which there is something, unless it is a store whose making was interrupted.
-    private static func checkVacant(_ path: String) throws(HoldfastError) {
+    private static func checkVacant(_ path: String, hadStore: Bool) throws(HoldfastError) {
         let own: Set<String> = ["LOCK", DataFile.name, "lock.mdb", SpaceKeeper.reserveName]
         let names = try system { () throws(SystemError) in try FileSystem.names(in: path) }
         let isForeign = names.contains { !own.contains($0) }
@@ -75,6 +79,15 @@ extension ReplayStore {
                 let size = try system { () throws(SystemError) in try File(path + "/" + DataFile.name, O_RDONLY).size()
                 }
                 isInterrupted = error.code == .notFound || size == 0
+                if !isInterrupted, !hadStore, error.code == .damaged {
+                    isInterrupted = try DataFile.isUnmade(path + "/" + DataFile.name)
+                    // LMDB takes no file with one meta page: it begins anew.
+                    if isInterrupted {
+                        try system { () throws(SystemError) in
+                            try File(regular: path + "/" + DataFile.name, O_RDWR).truncate(to: 0)
+                        }
+                    }
+                }
             }
         }
         guard !isForeign, isInterrupted else {

@@ -114,6 +114,12 @@ package enum StoreCompact {
             throw error.at(path)
         }
         let held = try StoreDirectory.hold(path) { _ in }
+        do throws(HoldfastError) {
+            // What is wrong with a meta page would be gone with the old file, and nobody would know.
+            try DataFile.prove(path + "/" + DataFile.name)
+        } catch {
+            throw error.at(path)
+        }
         try held.removeLeftovers()
         let report: Report
         do throws(HoldfastError) {

@@ -114,6 +114,43 @@ import Testing
         await controller.close()
     }
 
+    @Test(
+        "A making that a loss of power has cut off in its first write is taken over by the next one",
+        arguments: 0..<4
+    )
+    func tornCreate(kind: Int) async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        _ = await code {
+            _ = try await ReplayStore.open(
+                path,
+                .new(.random(), created: Timestamp(milliseconds: 0)),
+                options: Deployment.options
+            ) { (_) throws(HoldfastError) -> (Int, StoreHooks) in
+                throw HoldfastError(code: .ioFailed, message: "as if the machine had stopped")
+            }
+        }
+        // LMDB writes its two meta pages in one call: one of them is there, or a part of one, or neither.
+        let descriptor = unsafe open(path + "/data.mdb", O_RDWR)
+        let zeros = [UInt8](repeating: 0, count: 4096)
+        if kind != 1 { _ = unsafe pwrite(descriptor, zeros, 4096, 0) }
+        if kind != 0 { _ = unsafe pwrite(descriptor, zeros, 4096, 4096) }
+        if kind == 3 { _ = ftruncate(descriptor, 4096) }
+        close(descriptor)
+        let reopened = await code { try await RegionFailoverController.open(at: path, options: Deployment.options) }
+        #expect(reopened == .damaged)
+        let controller = try await create(path)
+        #expect(try await controller.append([write(1)], to: "eu").accepted == 1)
+        await controller.close()
+        // What was a store once is not made anew over its pages, whatever is left of them.
+        let again = unsafe open(path + "/data.mdb", O_RDWR)
+        _ = unsafe pwrite(again, zeros + zeros, 8192, 0)
+        close(again)
+        #expect(await code { try await create(path) } == .alreadyExists)
+        _ = unsafe unlink(path + "/LOCK")
+        #expect(await code { try await create(path) } == .alreadyExists)
+    }
+
     @Test("A making that was interrupted is taken over by the next one") func interruptedCreate() async throws {
         let directory = try TemporaryDirectory()
         let path = directory.appending("store")
