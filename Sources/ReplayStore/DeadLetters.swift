@@ -1,4 +1,5 @@
 private import Bytes
+private import Platform
 public import RegionFailover
 public import ReplayFormat
 
@@ -119,6 +120,7 @@ extension StoreTransaction {
                 try put(row.encoded(), key: Key.number(entry.position), in: .dead(before.number))
             }
             events += try moveHead(region, .to(last.position + 1), as: .dead, now: now)
+            FaultPoint.reach(.park)
         }
         var row = try regionRow(region)
         let parked = row.counters.dead &- before.counters.dead
@@ -215,6 +217,7 @@ extension StoreTransaction {
         row.counters.dead = row.counters.dead >= count ? row.counters.dead - count : 0
         setRegionRow(region, row)
         core.tally.regions[region, default: .init()].retried += count
+        FaultPoint.reach(.retry)
         return Settled(count: count, isLast: isLast)
     }
 
@@ -250,6 +253,7 @@ extension StoreTransaction {
         row.counters.dropped &+= dropped
         setRegionRow(region, row)
         core.tally.regions[region, default: .init()].discarded += dropped
+        FaultPoint.reach(.discard)
         return Settled(count: dropped, isLast: isLast)
     }
 

@@ -20,6 +20,7 @@ extension ReplayStore {
         case .existing: try DataFile.inspect(data)
         case .new:
             if !FileSystem.exists(path) { try system { () throws(SystemError) in try FileSystem.makeDirectory(path) } }
+            FaultPoint.reach(.directoryMake)
         }
         let directory = try StoreDirectory.hold(path) { options.logger.notice("\($0)") }
         held = directory
@@ -41,6 +42,7 @@ extension ReplayStore {
         let core = try StoreCore(environment: environment, dataFile: file, options: options, superblock: superblock)
         if case .existing = opening {
             try core.load()
+            FaultPoint.reach(.storeLoad)
             guard core.superblock.readCompatibleFeatures & ~Superblock.knownReadCompatibleFeatures == 0 else {
                 throw HoldfastError(
                     code: .formatTooNew,

@@ -1,4 +1,5 @@
 package import Bytes
+private import Platform
 package import RegionFailover
 package import ReplayFormat
 private import Zstd
@@ -153,6 +154,7 @@ package final class StoreLoader {
             try builder.make(.queue(region.queue))
             try builder.make(.seen(region.queue))
         }
+        FaultPoint.reach(.loadBegin)
     }
 
     private static func malformed(_ message: String) -> HoldfastError {
@@ -202,6 +204,7 @@ package final class StoreLoader {
         queue.keys.append(queue.groupFirst)
         queue.group = []
         queue.groupBytes = 0
+        FaultPoint.reach(.loadBlock)
     }
 
     /// Adds a row as it was stored, once it has been proved.
@@ -226,6 +229,7 @@ package final class StoreLoader {
             throw Self.malformed("a row of '\(table.name)': \(error.description).")
         }
         try builder.putRaw(value, key: key, in: table)
+        FaultPoint.reach(.loadRow)
     }
 
     /// Makes what was loaded a store, with an identity of its own; on return it is checked and on the disk.
@@ -265,6 +269,7 @@ package final class StoreLoader {
         superblock.backedUp = nil
         try builder.finish(superblock)
         try StoreCompact.prove(path, "data.mdb")
+        FaultPoint.reach(.loadFinish)
         try builder.complete()
         return store
     }

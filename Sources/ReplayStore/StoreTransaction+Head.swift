@@ -1,5 +1,6 @@
 private import Bytes
 private import LMDB
+private import Platform
 internal import RegionFailover
 import ReplayFormat
 
@@ -97,6 +98,7 @@ extension StoreTransaction {
         } catch {
             throw failed(error)
         }
+        FaultPoint.reach(.queueEmpty)
         row.counters.add(row.entries, departure)
         row.headPosition = row.nextPosition
         row.entries = 0
@@ -234,6 +236,7 @@ extension StoreTransaction {
         )
         try put(lost.encoded(), key: Key.lost(region, queue: row.number, first: first, last: last), in: .lost)
         core.tally.regions[region, default: .init()].lost += count
+        FaultPoint.reach(.quarantine)
         return try markResync(region, now: now)
     }
 
