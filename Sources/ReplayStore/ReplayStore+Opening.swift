@@ -34,6 +34,7 @@ extension ReplayStore {
                 )
             }
             try checkVacant(path)
+            try beginAnew(data)
         }
         let environment = try directory.openEnvironment(mapSizeBytes: options.mapSizeBytes)
         let file = try system { () throws(SystemError) in try File(data, O_RDWR) }
@@ -60,6 +61,14 @@ extension ReplayStore {
             }
         }
         return (core, directory)
+    }
+
+    /// Empties a file that LMDB had not written both meta pages of: it takes an empty one, and no half.
+    private static func beginAnew(_ data: String) throws(HoldfastError) {
+        guard FileSystem.exists(data) else { return }
+        let file = try system { () throws(SystemError) in try File(regular: data, O_RDWR) }
+        guard try DataFile.isBegun(file) else { return }
+        try system { () throws(SystemError) in try file.truncate(to: 0) }
     }
 
     /// Refuses a directory in which there is something, unless it is a store whose making was interrupted.
