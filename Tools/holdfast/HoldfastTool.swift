@@ -32,7 +32,7 @@ import Platform
                 name: "Care",
                 subcommands: [
                     Check.self, Compact.self, Backup.self, Restore.self, Upgrade.self, Doctor.self, Simulate.self,
-                    Version.self,
+                    CrashTest.self, Version.self,
                 ]
             ),
         ]
