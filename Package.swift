@@ -66,7 +66,11 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
-        .target(name: "HoldfastTesting", dependencies: ["Holdfast", "Platform"], swiftSettings: strict),
+        .target(
+            name: "HoldfastTesting",
+            dependencies: ["Holdfast", "ReplayStore", "ReplayFormat", "RegionFailover", "Platform", log],
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "HoldfastTool",
             dependencies: [
@@ -116,13 +120,19 @@ let package = Package(
             path: "Tests/ReceiverWorker",
             swiftSettings: strict
         ),
+        .executableTarget(
+            name: "KillWorker",
+            dependencies: ["Holdfast", "HoldfastTesting", "Platform", "ReplayStore", "ReplayFormat"],
+            path: "Tests/KillWorker",
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "CrashTests",
             dependencies: [
-                "CrashWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport", "HoldfastTesting",
-                "ReplayStore", "ReplayFormat", "RegionFailover", "Platform",
+                "CrashWorker", "KillWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport",
+                "HoldfastTesting", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
             ],
-            exclude: ["recorder.c"],
+            exclude: ["killer.c", "recorder.c"],
             swiftSettings: strict
         ),
         .testTarget(

@@ -55,6 +55,12 @@ package final class DirectoryLock: Sendable {
 
     private static let storeLine = "a store is here\n"
 
+    /// Whether a store was whole in `directory` once, as far as its LOCK tells; it takes no lock.
+    package static func hadStore(in directory: String) -> Bool {
+        let text = try? File(regular: directory + "/LOCK", O_RDONLY | O_NOFOLLOW).read(atMost: 1024, at: 0)
+        return String(decoding: text ?? [], as: UTF8.self).hasSuffix(storeLine)
+    }
+
     /// Notes that a store is whole in the directory.
     package func noteStore() throws(SystemError) {
         if !hadStore { try file.write(Array(Self.storeLine.utf8)) }

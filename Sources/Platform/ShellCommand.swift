@@ -170,7 +170,7 @@ package struct ShellCommand: Sendable {
     }
 
     /// Copies of texts for C, to be freed, and the end of the list.
-    @unsafe private static func pointers(_ texts: [String]) -> [UnsafeMutablePointer<CChar>?] {
+    @unsafe static func pointers(_ texts: [String]) -> [UnsafeMutablePointer<CChar>?] {
         var pointers: [UnsafeMutablePointer<CChar>?] = unsafe []
         for text in texts { unsafe pointers.append(strdup(text)) }
         unsafe pointers.append(nil)

@@ -1,6 +1,6 @@
 private import Glibc
 package import Pages
-internal import Platform
+package import Platform
 
 /// The file `data.mdb`, looked at before LMDB does, and kept ahead of it with reserved space.
 package enum DataFile {
@@ -14,7 +14,7 @@ package enum DataFile {
     /// SIGBUS on the first touch of a missing page.
     ///
     /// - Returns: The file, to be read page by page.
-    /// - Throws: `notFound` when there is no file, or an empty one; `damaged` when a meta page is no meta page, or the file is too short.
+    /// - Throws: `notFound` when there is no file, or one that was never whole; `damaged` when a meta page is no meta page, or the file is too short.
     @discardableResult
     package static func inspect(_ path: String) throws(HoldfastError) -> PageFile {
         let file: File
@@ -33,10 +33,11 @@ package enum DataFile {
             }
             throw HoldfastError(code: .notFound, message: "There is no store here: '\(path)' is not there.")
         }
-        guard try system({ () throws(SystemError) in try file.size() }) > 0 else {
+        guard try !isBegun(file) else {
             throw HoldfastError(
                 code: .notFound,
-                message: "The data file '\(path)' is empty: making a store was interrupted. Run 'holdfast init' again."
+                message:
+                    "The data file '\(path)' was never whole: making a store was interrupted. Run 'holdfast init' again."
             )
         }
         do throws(PageError) {
@@ -103,6 +104,17 @@ package enum DataFile {
             guard error.system == nil else { throw HoldfastError(error) }
             throw damaged(error.description, path)
         }
+    }
+
+    /// Whether the file is empty, or ends before LMDB's two meta pages while LOCK says of no store that it was whole: what
+    /// is left where the first write to a new file was interrupted.
+    ///
+    /// Nothing was ever in it.
+    package static func isBegun(_ file: File) throws(HoldfastError) -> Bool {
+        let size = try system { () throws(SystemError) in try file.size() }
+        guard size > 0 else { return true }
+        let directory = file.path.lastIndex(of: "/").map { String(file.path[..<$0]) } ?? "."
+        return size < 2 * Int64(getpagesize()) && !DirectoryLock.hadStore(in: directory)
     }
 
     private static func damaged(_ what: String, _ path: String) -> HoldfastError {

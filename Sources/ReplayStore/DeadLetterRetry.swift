@@ -109,6 +109,7 @@ extension StoreTransaction {
         row.counters.dead = row.counters.dead >= count ? row.counters.dead - count : 0
         setRegionRow(region, row)
         core.tally.regions[region, default: .init()].retried += count
+        FaultPoint.reach(.retry)
         return Settled(count: count, isLast: retry.isLast)
     }
 

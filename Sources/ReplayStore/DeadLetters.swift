@@ -1,4 +1,5 @@
 private import Bytes
+private import Platform
 public import RegionFailover
 public import ReplayFormat
 
@@ -132,6 +133,7 @@ extension StoreTransaction {
                 try put(row.encoded(), key: Key.number(entry.position), in: .dead(before.number))
             }
             events += try moveHead(region, .to(last.position + 1), as: .dead, now: now)
+            FaultPoint.reach(.park)
         }
         let parked = try regionRow(region).counters.dead &- before.counters.dead
         guard parked > 0 else { return (0, events) }
@@ -185,6 +187,7 @@ extension StoreTransaction {
         row.counters.dropped &+= dropped
         setRegionRow(region, row)
         core.tally.regions[region, default: .init()].discarded += dropped
+        FaultPoint.reach(.discard)
         return Settled(count: dropped, isLast: chosen.isLast)
     }
 

@@ -1,3 +1,4 @@
+private import Platform
 package import RegionFailover
 private import ReplayFormat
 
@@ -27,6 +28,7 @@ package enum MachineRows {
             let fields = ControllerRows.region(region.role, region.state, lastSeen: region.lastSeen)
             try transaction.put(fields, key: Key.controllerRegion(region.region), in: .controller)
         }
+        FaultPoint.reach(.controllerRow)
         for region in before.keys.sorted() {
             try transaction.delete(Key.controllerRegion(region), in: .controller)
         }

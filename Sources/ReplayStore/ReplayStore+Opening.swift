@@ -20,6 +20,7 @@ extension ReplayStore {
         case .existing: try DataFile.inspect(data)
         case .new:
             if !FileSystem.exists(path) { try system { () throws(SystemError) in try FileSystem.makeDirectory(path) } }
+            FaultPoint.reach(.directoryMake)
         }
         let directory = try StoreDirectory.hold(path) { options.logger.notice("\($0)") }
         held = directory
@@ -34,6 +35,7 @@ extension ReplayStore {
                 )
             }
             try checkVacant(path, hadStore: directory.hadStore)
+            try beginAnew(data)
         }
         let environment = try directory.openEnvironment(mapSizeBytes: options.mapSizeBytes)
         let file = try system { () throws(SystemError) in try File(data, O_RDWR) }
@@ -45,6 +47,7 @@ extension ReplayStore {
         let core = try StoreCore(environment: environment, dataFile: file, options: options, superblock: superblock)
         if case .existing = opening {
             try core.load()
+            FaultPoint.reach(.storeLoad)
             guard core.superblock.readCompatibleFeatures & ~Superblock.knownReadCompatibleFeatures == 0 else {
                 throw HoldfastError(
                     code: .formatTooNew,
@@ -62,6 +65,14 @@ extension ReplayStore {
             }
         }
         return (core, directory)
+    }
+
+    /// Empties a file that LMDB had not written both meta pages of: it takes an empty one, and no half.
+    private static func beginAnew(_ data: String) throws(HoldfastError) {
+        guard FileSystem.exists(data) else { return }
+        let file = try system { () throws(SystemError) in try File(regular: data, O_RDWR) }
+        guard try DataFile.isBegun(file) else { return }
+        try system { () throws(SystemError) in try file.truncate(to: 0) }
     }
 
     /// Refuses a directory in which there is something, unless it is a store whose making was interrupted.

@@ -131,6 +131,7 @@ package final class ReplayStore: Sendable {
             opened(.success((store, value)))
         }
         writer.run(core, hooks)
+        FaultPoint.reach(.close)
         // After a failure nobody knows how long the file must be.
         if writer.staged.withLock({ $0.poison }) == nil { core.space.close() }
     }
@@ -157,7 +158,9 @@ package final class ReplayStore: Sendable {
     /// Makes the names of a new store durable: the files' in the directory, and the directory's in its parent.
     private static func syncNames(_ path: String) throws(HoldfastError) {
         try system { () throws(SystemError) in try FileSystem.syncDirectory(path) }
+        FaultPoint.reach(.namesSync)
         try system { () throws(SystemError) in try FileSystem.syncDirectory(path + "/..") }
+        FaultPoint.reach(.parentSync)
     }
 
     /// Ends all work and gives the directory free.
@@ -365,5 +368,6 @@ extension StoreTransaction {
         }
         core.superblockChanged = true
         core.changes += 1
+        FaultPoint.reach(.tablesMake)
     }
 }

@@ -144,11 +144,13 @@ final class SpaceKeeper {
             if size < end { guard (try? file.truncate(to: end)) != nil else { return false } }
         }
         reservedEnd = end
+        FaultPoint.reach(.preallocate)
         return true
     }
 
     private func giveBackAhead(_ used: Int64) -> Bool {
         reservedEnd = used
+        defer { FaultPoint.reach(.spaceGiveBack) }
         return (try? file.truncate(to: used)) != nil
     }
 
@@ -170,6 +172,7 @@ final class SpaceKeeper {
                 try held.sync()
             }
             reserve = bytes
+            FaultPoint.reach(.reserveTake)
             return true
         } catch {
             if Self.outOfSpace.contains(error.number) { return false }

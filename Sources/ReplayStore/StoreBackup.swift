@@ -1,3 +1,4 @@
+private import Platform
 package import RegionFailover
 package import ReplayFormat
 
@@ -19,7 +20,14 @@ package enum StoreBackup {
         time: Timestamp,
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> StoreCompact.Report {
-        try StoreCompact.copy(from: source, to: destination, Rewriting(.backup(time)), progress: progress)
+        let report = try StoreCompact.copy(
+            from: source,
+            to: destination,
+            Rewriting(.backup(time)),
+            progress: progress
+        )
+        FaultPoint.reach(.backup)
+        return report
     }
 
     /// Makes a new store of the backup, or the closed store, at `backup`, with an identity of its own.
@@ -31,7 +39,14 @@ package enum StoreBackup {
         as identity: StoreID,
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> StoreCompact.Report {
-        try StoreCompact.copy(from: backup, to: destination, Rewriting(.store(identity)), progress: progress)
+        let report = try StoreCompact.copy(
+            from: backup,
+            to: destination,
+            Rewriting(.store(identity)),
+            progress: progress
+        )
+        FaultPoint.reach(.restore)
+        return report
     }
 }
 

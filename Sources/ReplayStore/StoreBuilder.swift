@@ -34,6 +34,7 @@ package final class StoreBuilder {
         }
         try put([1], key: Key.text(Superblock.Name.incomplete.rawValue), in: .superblock)
         try flush()
+        FaultPoint.reach(.buildBegin)
     }
 
     /// Adds a row: its fields, and their checksum.
@@ -83,6 +84,7 @@ package final class StoreBuilder {
                 try transaction.put(pair.key, pair.value.span, in: database, append: isNext)
             }
         }
+        FaultPoint.reach(.buildFlush)
     }
 
     private func transact(_ body: (inout Transaction) throws(LMDBError) -> Void) throws(HoldfastError) {
@@ -104,6 +106,7 @@ package final class StoreBuilder {
         superblock.isIncomplete = false
         for (name, fields) in superblock.encoded() { try put(fields, key: Key.text(name.rawValue), in: .superblock) }
         try flush()
+        FaultPoint.reach(.buildFinish)
         try sync()
     }
 
@@ -114,6 +117,7 @@ package final class StoreBuilder {
         try transact { (transaction) throws(LMDBError) in
             try transaction.delete(key, in: try self.database(.superblock, transaction))
         }
+        FaultPoint.reach(.buildComplete)
         // Once more, so that both of LMDB's meta pages lead to a whole store: a reader of the file that this one replaces
         // can make LMDB take the older of the two.
         try transact { (transaction) throws(LMDBError) in
@@ -123,9 +127,11 @@ package final class StoreBuilder {
                 try transaction.put(format, value.span, in: database)
             }
         }
+        FaultPoint.reach(.buildCompleteAgain)
         try sync()
         try system { () throws(SystemError) in try FileSystem.syncDirectory(self.path) }
         try system { () throws(SystemError) in try FileSystem.syncDirectory(self.path + "/..") }
+        FaultPoint.reach(.buildNamesSync)
     }
 
     private func sync() throws(HoldfastError) {
@@ -137,8 +143,11 @@ package final class StoreBuilder {
             let data = try File(self.path + "/" + self.file, O_RDWR)
             if try data.size() < wanted { try data.truncate(to: wanted) }
         }
+        FaultPoint.reach(.buildLengthen)
         try engine { () throws(LMDBError) in try environment.sync() }
+        FaultPoint.reach(.buildSync)
         // LMDB's own call leaves the file's size to the system in some modes: sync the file as a whole.
         try system { () throws(SystemError) in try File(self.path + "/" + self.file, O_RDWR).sync() }
+        FaultPoint.reach(.buildFileSync)
     }
 }

@@ -45,6 +45,7 @@ package enum StoreCompact {
             let report = try write(reader, destination, DataFile.name, rewriting, progress)
             // Readers lock it where they may not write, such as a backup on a medium that is read only.
             _ = try system { () throws(SystemError) in try DirectoryLock.attemptShared(destination) }
+            FaultPoint.reach(.copyLock)
             try system { () throws(SystemError) in try FileSystem.syncDirectory(destination) }
             return report
         } catch {
@@ -131,11 +132,15 @@ package enum StoreCompact {
             try? held.removeLeftovers()
             throw failure
         }
+        FaultPoint.reach(.compactCopy)
         try system { () throws(SystemError) in
             try FileSystem.rename(path + "/" + DataFile.compactName, to: path + "/" + DataFile.name)
         }
+        FaultPoint.reach(.compactRename)
         try system { () throws(SystemError) in try FileSystem.syncDirectory(path) }
+        FaultPoint.reach(.compactSync)
         try held.removeLeftovers()
+        FaultPoint.reach(.compactRemove)
         return report
     }
 
@@ -156,6 +161,7 @@ package enum StoreCompact {
             return rewrite
         }
         try prove(destination, file)
+        FaultPoint.reach(.buildProve)
         try builder.complete()
         let after = try system { () throws(SystemError) in try File(destination + "/" + file, O_RDONLY).size() }
         return Report(

@@ -55,7 +55,9 @@ package final class StoreDirectory: Sendable {
         }
         do throws(HoldfastError) {
             switch try system({ () throws(SystemError) in try DirectoryLock.attempt(path) }) {
-            case .held(let lock): return StoreDirectory(path: path, identity: identity, lock: lock)
+            case .held(let lock):
+                FaultPoint.reach(.lockTake)
+                return StoreDirectory(path: path, identity: identity, lock: lock)
             case .busy(let lastWriter):
                 throw HoldfastError(
                     code: .inUse,
@@ -87,6 +89,7 @@ package final class StoreDirectory: Sendable {
     package func noteStore() throws(HoldfastError) {
         guard let lock = held.withLock({ $0.lock }) else { return }
         try system { () throws(SystemError) in try lock.noteStore() }
+        FaultPoint.reach(.storeNote)
     }
 
     /// Opens LMDB's environment in the directory, after a look at the file.
@@ -98,6 +101,7 @@ package final class StoreDirectory: Sendable {
         }
         try removeLeftovers()
         try system { () throws(SystemError) in try Self.makeLockFile(path) }
+        FaultPoint.reach(.lockFileMake)
         let environment = try engine { () throws(LMDBError) in
             try Environment(
                 path: path,
@@ -107,6 +111,7 @@ package final class StoreDirectory: Sendable {
                 readersMax: StoreLimits.readersMax
             )
         }
+        FaultPoint.reach(.environmentOpen)
         _ = try engine { () throws(LMDBError) in try environment.clearStaleReaders() }
         held.withLock { $0.environment = environment }
         return environment
@@ -132,6 +137,7 @@ package final class StoreDirectory: Sendable {
     func removeLeftovers() throws(HoldfastError) {
         for name in [DataFile.compactName, DataFile.compactName + "-lock"] where FileSystem.exists(path + "/" + name) {
             try system { () throws(SystemError) in try FileSystem.remove(path + "/" + name) }
+            FaultPoint.reach(.leftoverRemove)
         }
     }
 }

@@ -1,4 +1,5 @@
 package import Bytes
+private import Platform
 package import RegionFailover
 package import ReplayFormat
 private import Zstd
@@ -159,6 +160,7 @@ package final class StoreLoader {
             try builder.make(.queue(region.queue))
             try builder.make(.seen(region.queue))
         }
+        FaultPoint.reach(.loadBegin)
     }
 
     private static func malformed(_ message: String) -> HoldfastError {
@@ -223,6 +225,7 @@ package final class StoreLoader {
         queue.keys.append(queue.groupFirst)
         queue.group = []
         queue.groupBytes = 0
+        FaultPoint.reach(.loadBlock)
     }
 
     /// Adds a row by its fields.
@@ -252,6 +255,7 @@ package final class StoreLoader {
             throw Self.malformed("a row of '\(table.name)': \(error.description).")
         }
         try builder.putRaw(value, key: key, in: table)
+        FaultPoint.reach(.loadRow)
     }
 
     /// Makes what was loaded a store, with an identity of its own; on return it is checked and on the disk.
@@ -291,6 +295,7 @@ package final class StoreLoader {
         superblock.backedUp = nil
         try builder.finish(superblock)
         try StoreCompact.prove(path, "data.mdb")
+        FaultPoint.reach(.loadFinish)
         try builder.complete()
         return store
     }

@@ -1,4 +1,5 @@
 private import Bytes
+private import Platform
 package import RegionFailover
 package import ReplayFormat
 internal import Zstd
@@ -95,6 +96,7 @@ struct StoreRewrite {
             if codec.add(dictionary: trained, number: number) {
                 dictionaries[number] = trained
                 counts.trained = (number, trained.count)
+                FaultPoint.reach(.dictionaryTrain)
             }
         }
         for (region, row) in rows { try copyQueue(view, to: builder, region, row, count) }
@@ -119,6 +121,7 @@ struct StoreRewrite {
         where usedDictionaries.contains(number) || number == dictionaries.keys.max() {
             for copy in 0..<DictionaryRow.copies {
                 try builder.put(bytes, key: DictionaryRow.key(number, copy: copy), in: .dictionaries)
+                FaultPoint.reach(.dictionaryPut)
             }
         }
         progress(total, total)

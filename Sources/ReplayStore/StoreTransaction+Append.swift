@@ -1,4 +1,5 @@
 private import LMDB
+private import Platform
 import RegionFailover
 import ReplayFormat
 
@@ -229,6 +230,7 @@ extension StoreTransaction {
         row.storedBytes &+= UInt64(block.count + 8)
         row.counters.accepted &+= entries
         setRegionRow(region, row)
+        FaultPoint.reach(.blockPut)
     }
 
     // MARK: Identities

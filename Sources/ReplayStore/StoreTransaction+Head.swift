@@ -1,5 +1,6 @@
 private import Bytes
 private import LMDB
+private import Platform
 internal import RegionFailover
 import ReplayFormat
 
@@ -96,6 +97,7 @@ extension StoreTransaction {
         } catch {
             throw failed(error)
         }
+        FaultPoint.reach(.queueEmpty)
         row.counters.add(row.entries, departure)
         row.headPosition = row.nextPosition
         row.attempts = 0
@@ -255,6 +257,7 @@ extension StoreTransaction {
         )
         try put(lost.encoded(), key: Key.lost(region, queue: row.number, first: first, last: last), in: .lost)
         core.tally.regions[region, default: .init()].lost += count
+        FaultPoint.reach(.quarantine)
         return try markResync(region, now: now)
     }
 

@@ -1,5 +1,6 @@
 private import Bytes
 private import LMDB
+private import Platform
 package import RegionFailover
 import ReplayFormat
 
@@ -52,6 +53,7 @@ extension StoreTransaction {
             setRegionRow(region, row)
             events += try noteEmpty(region, now: now)
             core.tally.regions[region, default: .init()].acknowledged += acknowledged
+            FaultPoint.reach(.acknowledge)
         }
         let gone = batch.map { min(UInt64($0.entries), before.gone &- $0.goneBefore) } ?? 0
         return AcknowledgeReceipt(
@@ -103,6 +105,7 @@ extension StoreTransaction {
                 setRegionRow(region, row)
             }
             core.tally.regions[region, default: .init()].drained += UInt64(entries.count)
+            FaultPoint.reach(.drain)
         }
         return DrainReceipt(entries: entries, remaining: try regionRow(region).entries, events: events)
     }
@@ -128,6 +131,7 @@ extension StoreTransaction {
         )
         try noteDropped(region, after.number, before.headPosition, after.headPosition - 1, lost)
         core.tally.regions[region, default: .init()].dropped += dropped
+        FaultPoint.reach(reason == .expired ? .expire : .drop)
         events += try markResync(region, now: now)
         return events
     }

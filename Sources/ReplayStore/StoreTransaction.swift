@@ -1,4 +1,5 @@
 internal import LMDB
+private import Platform
 package import RegionFailover
 package import ReplayFormat
 
@@ -14,6 +15,7 @@ package struct StoreTransaction: ~Copyable {
         self.core = core
         core.beginTransaction()
         lmdb = try engine { () throws(LMDBError) in try core.environment.beginWrite() }
+        FaultPoint.reach(.begin)
     }
 
     /// Notes that LMDB failed, so that the transaction is aborted.
@@ -57,6 +59,7 @@ package struct StoreTransaction: ~Copyable {
         } catch {
             throw failed(error)
         }
+        FaultPoint.reach(.put)
     }
 
     /// Removes a pair.
@@ -68,6 +71,7 @@ package struct StoreTransaction: ~Copyable {
         } catch {
             throw failed(error)
         }
+        FaultPoint.reach(.delete)
     }
 
     /// The fields of a row, checked; nil when there is none.
@@ -113,6 +117,7 @@ package struct StoreTransaction: ~Copyable {
         } catch {
             throw failed(error)
         }
+        FaultPoint.reach(.blockDelete)
         guard !isDeleted else { return }
         let error = HoldfastError(
             code: .damaged,
@@ -179,6 +184,7 @@ package struct StoreTransaction: ~Copyable {
         setRegionRow(region, row)
         _ = try database(.queue(number))
         _ = try database(.seen(number))
+        FaultPoint.reach(.regionAdd)
     }
 
     /// Removes a region's queue; entries that it still holds, and its dead letters, go to the `lost` ledger.
@@ -221,6 +227,7 @@ package struct StoreTransaction: ~Copyable {
         core.rows[region] = nil
         core.changedRows.remove(region)
         core.seen[region] = nil
+        FaultPoint.reach(.regionRemove)
     }
 
     // MARK: History
@@ -235,6 +242,7 @@ package struct StoreTransaction: ~Copyable {
             core.nextEvent &+= 1
             guard core.historyCapacity > 0 else { continue }
             try put(EventRow.encoded(event), key: key, in: .history)
+            FaultPoint.reach(.event)
             core.historyCount += 1
         }
         try trimHistory()
@@ -260,11 +268,14 @@ package struct StoreTransaction: ~Copyable {
             guard let row = core.rows[region] else { continue }
             try put(row.encoded(), key: Key.region(region), in: .regions)
         }
+        FaultPoint.reach(.regionRows)
         try storeSeen()
+        FaultPoint.reach(.seenRows)
         if core.superblockChanged {
             for (name, fields) in core.superblock.encoded() {
                 try put(fields, key: Key.text(name.rawValue), in: .superblock)
             }
+            FaultPoint.reach(.superblock)
         }
         if core.eventsChanged {
             let key = Key.controller(ControllerRows.Name.events.rawValue)
@@ -277,7 +288,9 @@ package struct StoreTransaction: ~Copyable {
     /// Gives the transaction's number.
     consuming func commit() throws(LMDBError) -> UInt64 {
         let number = lmdb.number
+        FaultPoint.reach(.commitBefore)
         try lmdb.commit()
+        FaultPoint.reach(.commitAfter)
         return number
     }
 }

@@ -69,11 +69,13 @@ package enum StoreUpgrade {
             let environment = try held.openEnvironment(mapSizeBytes: StoreLimits.mapSizeBytes)
             let file = try system { () throws(SystemError) in try File(path + "/" + DataFile.name, O_RDWR) }
             let version = try Change(environment).version(atMost: target)
+            FaultPoint.reach(.upgradeBegin)
             let pending = steps.filter { $0.from >= version && $0.from < target }
             precondition(pending.map(\.from) == Array(version..<target), "a step for each version, in order")
             for step in isDry ? [] : pending {
                 var change = try Change(environment)
                 try step.apply(&change)
+                FaultPoint.reach(.upgradeStep)
                 try change.commit(version: step.from + 1, environment, file)
             }
             return Report(from: version, to: target, steps: pending.map(\.name), isDone: !isDry)
@@ -149,14 +151,18 @@ package enum StoreUpgrade {
             let longest = before + Int64(bytes) + (Int64(puts) * 8 + 64) * pageSize
             let size = try system { () throws(SystemError) in try file.size() }
             try system { () throws(SystemError) in try file.truncate(to: max(size, longest)) }
+            FaultPoint.reach(.upgradeLengthen)
             do throws(LMDBError) {
                 try lmdb.commit()
             } catch {
                 throw HoldfastError(error)
             }
+            FaultPoint.reach(.upgradeCommit)
             let end = try Self.end(of: environment, pageSize)
             try system { () throws(SystemError) in try file.truncate(to: max(size, end)) }
+            FaultPoint.reach(.upgradeCut)
             try system { () throws(SystemError) in try file.sync() }
+            FaultPoint.reach(.upgradeSync)
         }
 
         private static func end(of environment: Environment, _ pageSize: Int64) throws(HoldfastError) -> Int64 {

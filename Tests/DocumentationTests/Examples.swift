@@ -1,4 +1,5 @@
 import Holdfast
+import HoldfastTesting
 
 // The Swift examples of the documentation, each as the body of a function. A test holds the texts together.
 
@@ -433,6 +434,29 @@ func metrics1(_ directory: String) async throws {
     await controller.close()
 }
 
+func crashTesting1(_ directory: String) async throws {
+    let path = directory + "/store"
+    let controller = try await RegionFailoverController.create(
+        at: path,
+        configuration: FailoverConfiguration(local: "us-east-1", regions: ["us-east-1", "eu-west-1"])
+    )
+    var oracle = ConservationOracle(seed: 1, regions: ["eu-west-1"], windowEntries: 10)
+
+    let call = oracle.issue(100, to: ["eu-west-1"])
+    oracle.appended(call, try await controller.append(call.writes, to: call.regions))
+
+    for try await batch in controller.batches(for: "eu-west-1", entriesMax: 10) {
+        oracle.received(batch)  // Here it is sent.
+        if batch.first > 50 { break }  // Here the receiver dies, or you do.
+        oracle.acknowledged(try await batch.acknowledge(), batch)
+    }
+    await controller.close()
+
+    let violations = try oracle.violations(storeAt: path)
+    print(violations.count)  // 0
+    print(oracle.tally.acknowledged, oracle.tally.received)  // 100 60
+}
+
 /// Every example, with the file that it stands in.
 let examples: [Example] = [
     Example(name: "readme1", file: "README.md", run: readme1),
@@ -449,6 +473,7 @@ let examples: [Example] = [
     Example(name: "overload2", file: "Sources/Holdfast/Holdfast.docc/Overload.md", run: overload2),
     Example(name: "deadLetters1", file: "Sources/Holdfast/Holdfast.docc/DeadLetters.md", run: deadLetters1),
     Example(name: "operating1", file: "Sources/Holdfast/Holdfast.docc/Operating.md", run: operating1),
+    Example(name: "crashTesting1", file: "Sources/Holdfast/Holdfast.docc/CrashTesting.md", run: crashTesting1),
     Example(name: "metrics1", file: "Sources/Holdfast/Holdfast.docc/Metrics.md", run: metrics1),
     Example(name: "exactlyOnce1", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce1),
     Example(name: "exactlyOnce2", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce2),

@@ -90,9 +90,13 @@ import Testing
         #expect(await code { try await RegionFailoverController.open(at: ledger) } == .notFound)
     }
 
-    @Test("A ledger whose making was interrupted is made anew") func interrupted() async throws {
+    @Test("A ledger whose making was interrupted is made anew", arguments: [0, 512, 4096])
+    func interrupted(bytes: Int) async throws {
+        await (try await receiver.create()).close()
+        let begun = try Data(contentsOf: URL(fileURLWithPath: data)).prefix(bytes)
+        try FileManager.default.removeItem(atPath: receiver.path)
         try FileManager.default.createDirectory(atPath: receiver.path, withIntermediateDirectories: false)
-        try Data().write(to: URL(fileURLWithPath: data))
+        try begun.write(to: URL(fileURLWithPath: data))
         #expect(await code { try await receiver.open() } == .notFound)
         let ledger = try await receiver.create()
         #expect(try await Receiver.log([write(1)], ledger) == 1)

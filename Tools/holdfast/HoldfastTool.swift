@@ -32,8 +32,7 @@ import Platform
                 name: "Care",
                 subcommands: [
                     Check.self, Compact.self, Backup.self, Restore.self, Recover.self, Upgrade.self, Doctor.self,
-                    Simulate.self,
-                    Version.self,
+                    Simulate.self, CrashTest.self, Version.self,
                 ]
             ),
         ]

@@ -1,0 +1,92 @@
+import Foundation
+import Glibc
+import HoldfastTesting
+import TestSupport
+import Testing
+
+@Suite("The verb crashtest") struct CrashTestTests {
+    private struct Summary: Decodable {
+        struct Violation: Decodable {
+            var kind: String
+            var region: String?
+        }
+        var rounds, kills, stores, acknowledged, received, seed: UInt64
+        var violations: [Violation]
+        var kept: String?
+    }
+
+    private func summary(_ outcome: Tool.Outcome) throws -> Summary {
+        try JSONDecoder().decode(Summary.self, from: Data(outcome.output.utf8))
+    }
+
+    @Test("kills, finds nothing, and leaves nothing", arguments: [20_261_123 as UInt64])
+    func passes(seed: UInt64) throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("crashtest")
+        let outcome = try Tool.run(["crashtest", path, "--rounds", "8", "--seed", "\(seed)"])
+        #expect(outcome.status == 0, "\(outcome.output)\(outcome.talk)")
+        let summary = try summary(outcome)
+        print("crashtest: \(outcome.output)")
+        #expect(summary.rounds == 8 && summary.kills > 0 && summary.stores == 1 && summary.seed == seed)
+        #expect(summary.violations.isEmpty && summary.kept == nil)
+        #expect(!FileManager.default.fileExists(atPath: path))
+    }
+
+    @Test("keeps what it made when it is told to, and a directory that was there") func keeps() throws {
+        let directory = try TemporaryDirectory()
+        let outcome = try Tool.run(["crashtest", directory.path, "--rounds", "1", "--format", "table"])
+        #expect(outcome.status == 0, "\(outcome.output)\(outcome.talk)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path).isEmpty)
+        let kept = try Tool.run(["crashtest", directory.path, "--rounds", "1", "--keep", "--format", "table"])
+        #expect(kept.status == 0 && kept.output.contains("kept"))
+        #expect(FileManager.default.fileExists(atPath: directory.appending("1/journal")))
+        // Now it is not empty.
+        let refused = try Tool.run(["crashtest", directory.path, "--rounds", "1"])
+        #expect(refused.status == 73)
+        #expect(FileManager.default.fileExists(atPath: directory.appending("1/journal")))
+        #expect(try Tool.run(["crashtest", directory.appending("a/b"), "--rounds", "1"]).status == 73)
+        #expect(try Tool.run(["crashtest", directory.path, "--rounds", "0"]).status == 64)
+    }
+
+    /// Starts the verb, and waits until its first process has had its store open.
+    private func start(_ directory: TemporaryDirectory) throws -> (Process, Pipe) {
+        let process = Tool.process(["crashtest", directory.appending("crashtest"), "--seconds", "600", "--seed", "1"])
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardError = FileHandle.nullDevice
+        try process.run()
+        while process.isRunning, (try? Data(contentsOf: journal(directory)).isEmpty) ?? true { sched_yield() }
+        return (process, pipe)
+    }
+
+    private func journal(_ directory: TemporaryDirectory) -> URL {
+        URL(fileURLWithPath: directory.appending("crashtest/1/journal"))
+    }
+
+    @Test("ends at an interrupt, with its figures and without a trace") func interrupted() throws {
+        let directory = try TemporaryDirectory()
+        let (process, pipe) = try start(directory)
+        kill(process.processIdentifier, SIGINT)
+        let output = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        #expect(process.terminationReason == .exit && process.terminationStatus == 0)
+        #expect(try JSONDecoder().decode(Summary.self, from: output).violations.isEmpty)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path).isEmpty)
+    }
+
+    @Test("names what is broken, exits with 65, and keeps the store") func fails() throws {
+        let directory = try TemporaryDirectory()
+        let (process, pipe) = try start(directory)
+        // Says that a region has received more than was ever queued.
+        let journal = try FileHandle(forWritingTo: journal(directory))
+        try journal.seekToEnd()
+        try journal.write(contentsOf: Data("\nacknowledged eu 1000000 .\n".utf8))
+        let output = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 65)
+        let summary = try JSONDecoder().decode(Summary.self, from: output)
+        #expect(summary.violations.contains { $0.kind == "doubled" && $0.region == "eu" })
+        #expect(summary.kept == directory.appending("crashtest"))
+        #expect(FileManager.default.fileExists(atPath: directory.appending("crashtest/1/store/data.mdb")))
+    }
+}

@@ -1,0 +1,243 @@
+import Foundation
+import Glibc
+import Holdfast
+import HoldfastTesting
+import Platform
+import ReplayFormat
+import ReplayStore
+import TestSupport
+import Testing
+
+/// How long the suite is, by its environment.
+private enum Length {
+    /// How many seeds each point is killed with.
+    static let seeds = number("HOLDFAST_KILL_SEEDS") ?? 1
+    /// And with how many at work, which is quick.
+    static let workSeeds = max(3, seeds)
+    /// The first of them.
+    static let seed = UInt64(number("HOLDFAST_KILL_SEED") ?? 20_261_123)
+
+    private static func number(_ name: String) -> Int? {
+        ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
+    }
+}
+
+/// What all kills came to.
+private struct KillTally {
+    var killed = 0
+    var notReached = 0
+    var old = 0
+    var new = 0
+    var perPoint: [FaultPoint: Int] = [:]
+
+    mutating func add(_ outcome: Tool.Outcome, _ point: FaultPoint, _ comment: Comment) {
+        if outcome.isSignalled {
+            #expect(outcome.status == SIGKILL, comment)
+            killed += 1
+            perPoint[point, default: 0] += 1
+        } else {
+            #expect(outcome.status == 0, "\(comment): \(outcome.output)\(outcome.talk)")
+            notReached += 1
+        }
+    }
+}
+
+@Suite("A process that is killed at a named step", .serialized) struct FaultPointTests {
+    @Test("has been at each of them: no name is dead, and at none by accident") func visited() async throws {
+        let template = try await KillTemplate.shared(seed: Length.seed)
+        var visited: Set<FaultPoint> = []
+        for scenario in KillScenario.allCases {
+            let site = try KillSite(scenario, seed: Length.seed, template)
+            visited.formUnion(try site.visits().keys)
+        }
+        #expect(Set(FaultPoint.allCases).subtracting(visited) == [], "no workload reaches these")
+        #expect(FaultPoint.allCases.count >= 27)
+    }
+
+    @Test("is no other process than a test's own worker") func unarmed() throws {
+        let directory = try TemporaryDirectory()
+        let log = directory.appending("log")
+        let environment = ["HOLDFAST_FAULT": "begin:1", "HOLDFAST_FAULT_LOG": log]
+        let made = try Tool.run(
+            ["init", directory.appending("store"), "--local", "us", "--regions", "us,eu"],
+            environment: environment
+        )
+        #expect(made.status == 0 && !made.isSignalled)
+        #expect(!FileManager.default.fileExists(atPath: log))
+        for text in ["begin", "begin:0", "nothing:1", "begin:1:2", ":1", ""] {
+            let arguments = [
+                "work", directory.appending("other"), directory.appending("journal"), "1", "0", "1", "leave",
+            ]
+            let refused = try Tool.run(
+                arguments,
+                program: Tool.path("KillWorker"),
+                environment: ["HOLDFAST_FAULT": text]
+            )
+            #expect(refused.status == 64, "\(text)")
+        }
+        // Nothing that ships calls it.
+        for folder in ["Sources", "Tools"] {
+            let files = FileManager.default.enumerator(at: Tool.source(folder), includingPropertiesForKeys: nil)
+            while let file = files?.nextObject() as? URL {
+                guard file.pathExtension == "swift", file.lastPathComponent != "FaultPoint.swift" else { continue }
+                #expect(try !String(contentsOf: file, encoding: .utf8).contains("FaultPoint.arm"), "\(file.path)")
+            }
+        }
+    }
+
+    @Test("loses nothing that was promised, doubles nothing, and opens again", arguments: 0..<Length.workSeeds)
+    func work(share: Int) async throws {
+        let seed = Length.seed &+ UInt64(share)
+        var random = SplitMix64(seed: seed)
+        let visits = try KillSite(empty: seed).visits()
+        var tally = KillTally()
+        var written = ConservationTally(issued: 0)
+        var site: KillSite?
+        var verifier: CrashVerifier?
+        var life: UInt64 = 0
+        for point in visits.keys.sorted(by: { $0.rawValue < $1.rawValue }).shuffled(using: &random) {
+            // A store has some lives; each begins where the one before was killed.
+            if life == 8 || site == nil || Self.making.contains(point) {
+                if let verifier { written.add(verifier.oracle.tally) }
+                let fresh = try KillSite(empty: seed)
+                (site, life) = (fresh, 0)
+                verifier = CrashVerifier(store: fresh.store, journal: fresh.journal, seed: seed)
+            }
+            guard let site else { continue }
+            let most = Self.making.contains(point) ? 1 : max(1, (visits[point] ?? 1) / 2)
+            let count = Int.random(in: 1...most, using: &random)
+            let comment: Comment = "point \(point), count \(count), life \(life), seed \(seed)"
+            tally.add(try site.run(life: life, killing: (point, count)), point, comment)
+            let violations = try verifier?.verify() ?? []
+            #expect(violations == [], comment)
+            life += 1
+        }
+        if let verifier { written.add(verifier.oracle.tally) }
+        print(
+            "kill points, at work: \(tally.killed) kills at \(tally.perPoint.count) points, not reached: "
+                + "\(tally.notReached), writes acknowledged \(written.acknowledged), received \(written.received), again "
+                + "\(written.redelivered), drained \(written.drained), dropped \(written.dropped), seed \(seed)"
+        )
+        #expect(tally.killed > tally.notReached * 4)
+    }
+
+    /// The steps of making a store, which only a first life takes.
+    private static let making: Set<FaultPoint> = [
+        .directoryMake, .tablesMake, .namesSync, .parentSync, .storeNote, .lockTake, .lockFileMake, .environmentOpen,
+    ]
+
+    @Test(
+        "leaves the old store or the new one, whole",
+        arguments: KillScenario.allCases.filter { $0 != .work },
+        0..<Length.seeds
+    )
+    func rewriting(scenario: KillScenario, share: Int) async throws {
+        let seed = Length.seed &+ UInt64(share)
+        var random = SplitMix64(seed: seed)
+        let template = try await KillTemplate.shared(seed: seed)
+        let visits = try KillSite(scenario, seed: seed, template).visits()
+        var tally = KillTally()
+        for point in visits.keys.sorted(by: { $0.rawValue < $1.rawValue }) where Self.isOwn(point, of: scenario) {
+            let site = try KillSite(scenario, seed: seed, template)
+            let count = Int.random(in: 1...max(1, visits[point] ?? 1), using: &random)
+            let comment: Comment = "\(scenario), point \(point), count \(count), seed \(seed)"
+            tally.add(try site.run(life: 1, killing: (point, count)), point, comment)
+            try await verify(site, template, comment, &tally)
+        }
+        print(
+            "kill points, \(scenario): \(tally.killed) kills at \(tally.perPoint.count) points, not reached: "
+                + "\(tally.notReached), old \(tally.old), new \(tally.new), seed \(seed)"
+        )
+        #expect(tally.killed > 0 && tally.notReached == 0)
+    }
+
+    /// What another scenario has shown of a point is not shown again, unless the run is a long one.
+    private static func isOwn(_ point: FaultPoint, of scenario: KillScenario) -> Bool {
+        guard Length.seeds == 1 else { return true }
+        return switch scenario {
+        case .damage: [.quarantine, .commitBefore, .commitAfter].contains(point)
+        case .leftover: point == .leftoverRemove
+        case .train: [.dictionaryTrain, .dictionaryPut, .compactRename].contains(point)
+        case .copy: [.copyLock, .buildCompleteAgain].contains(point)
+        case .backup: [.backup, .buildFinish].contains(point)
+        case .restore: [.restore, .buildComplete].contains(point)
+        case .load: [.loadBegin, .loadBlock, .loadRow, .loadFinish, .buildComplete].contains(point)
+        case .work, .compact, .upgrade: true
+        }
+    }
+
+    private func verify(
+        _ site: KillSite,
+        _ template: KillTemplate,
+        _ comment: Comment,
+        _ tally: inout KillTally
+    ) async throws {
+        if site.scenario == .upgrade { return try verifyUpgrade(site, comment, &tally) }
+        var verifier = CrashVerifier(store: site.store, journal: site.journal, seed: site.seed)
+        try Self.expectNone(&verifier, comment)
+        switch site.scenario {
+        case .damage, .leftover:
+            let again = try site.run(life: 2)
+            #expect(again.status == 0, "\(comment): \(again.output)\(again.talk)")
+            try Self.expectNone(&verifier, comment)
+        case .compact, .train:
+            let source = try KillSite.digest(template.site(false).store)
+            #expect(try KillSite.digest(site.store).whole == source.whole, comment)
+            let isNew = try Self.size(site) != Self.size(template.site(false))
+            if isNew { tally.new += 1 } else { tally.old += 1 }
+            let again = try site.run(life: 2)
+            #expect(again.status == 0, "\(comment): \(again.output)\(again.talk)")
+            #expect(try KillSite.digest(site.store).whole == source.whole, comment)
+            let names = try FileManager.default.contentsOfDirectory(atPath: site.store)
+            #expect(Set(names).isSubset(of: ["LOCK", "data.mdb", "lock.mdb", "reserve"]), comment)
+            try Self.expectNone(&verifier, comment)
+        default:
+            let source = try KillSite.digest(site.store)
+            do {
+                #expect(try KillSite.digest(site.new).whole == source.whole, comment)
+                #expect(try StoreCheck.run(site.new, level: .full).isClean, comment)
+                tally.new += 1
+            } catch let error as HoldfastError {
+                #expect([.notFound, .incomplete].contains(error.code), "\(comment): \(error)")
+                tally.old += 1
+            }
+            try? FileManager.default.removeItem(atPath: site.new)
+            let again = try site.run(life: 2)
+            #expect(again.status == 0, "\(comment): \(again.output)\(again.talk)")
+            #expect(try KillSite.digest(site.new).whole == source.whole, comment)
+        }
+    }
+
+    private static func expectNone(_ verifier: inout CrashVerifier, _ comment: Comment) throws {
+        let violations = try verifier.verify()
+        #expect(violations == [], comment)
+    }
+
+    private static func size(_ site: KillSite) throws -> Int {
+        try FileManager.default.attributesOfItem(atPath: site.store + "/data.mdb")[.size] as? Int ?? 0
+    }
+
+    /// The version on the disk says which step comes next; going on ends where an upgrade without a kill ends.
+    private func verifyUpgrade(_ site: KillSite, _ comment: Comment, _ tally: inout KillTally) throws {
+        func steps(from first: UInt32) -> [StoreUpgrade.Step] {
+            (1...3 as ClosedRange<UInt32>).map { version in
+                StoreUpgrade.Step(from: version, name: "mark \(version)") { (change) throws(HoldfastError) in
+                    if version == 3 {
+                        let found = try change.rows(of: .raft)
+                        for mark in 1...2 as ClosedRange<UInt8> {
+                            #expect(found[Key.text("step \(mark)")] == [mark], comment)
+                        }
+                        return
+                    }
+                    // A step that was committed is not taken again, and one that was not has left nothing.
+                    #expect(try change.rows(of: .raft)[Key.text("step \(version)")] == nil, comment)
+                    try change.put([UInt8(version)], key: Key.text("step \(version)"), in: .raft)
+                }
+            }
+        }
+        let report = try StoreUpgrade.run(site.store, isDry: false, steps: steps(from: 1), to: 4)
+        #expect((1...3).contains(report.from), comment)
+        if report.from == 3 { tally.new += 1 } else { tally.old += 1 }
+        #expect(try StoreUpgrade.run(site.store, isDry: true, steps: steps(from: 1), to: 4).from == 4, comment)
+    }
+}
