@@ -52,6 +52,8 @@ final class ReplayShipper: Sendable {
         var retryAt: Int64 = 0
         /// The number of the queue that all this is about.
         var queue: UInt32?
+        /// Whether the region has left the deployment.
+        var isAway = false
         /// When the batch before was delivered and paid for; nil when the queue has been empty or paused since.
         var busySince: Int64?
         /// Errors of the store since it last did what it was asked for.
@@ -91,7 +93,10 @@ final class ReplayShipper: Sendable {
                 // The queue or its pause is another one by now: the next look finds that.
                 case .staleToken: continue
                 case .unknownRegion:
-                    log(.notice, "The region has left the deployment; its replay waits until it is back", [:])
+                    if !progress.isAway {
+                        log(.notice, "The region has left the deployment; its replay waits until it is back", [:])
+                    }
+                    progress.isAway = true
                     await store.signal.wait(for: region, after: version)
                 default: await waitOut(error, &progress)
                 }
@@ -123,6 +128,7 @@ final class ReplayShipper: Sendable {
         // What was known of a queue that is gone says nothing about the one in its place.
         if let queue = progress.queue, queue != look.row.number { progress = Progress(pace: ReplayPace(look.settings)) }
         progress.queue = look.row.number
+        progress.isAway = false
         progress.pace.set(look.settings)
         publish(progress, look)
         if look.row.isPaused || look.row.entries == 0 { progress.rest() }

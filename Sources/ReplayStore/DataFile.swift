@@ -120,7 +120,8 @@ package enum DataFile {
     private static func damaged(_ what: String, _ path: String) -> HoldfastError {
         HoldfastError(
             code: .damaged,
-            message: "The data file \(path) cannot be opened: \(what). Nothing was touched. Keep a copy of the directory; "
+            message:
+                "The data file \(path) cannot be opened: \(what). Nothing was touched. Keep a copy of the directory; "
                 + "'holdfast recover STORE --to NEW' makes a new store of what its pages hold."
         )
     }

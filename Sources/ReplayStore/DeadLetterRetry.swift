@@ -1,3 +1,4 @@
+private import Platform
 package import RegionFailover
 import ReplayFormat
 
@@ -121,13 +122,7 @@ extension StoreTransaction {
     ) throws(HoldfastError) {
         let own = try excess(of: region, adding: count, bytes: retry.bytes, now: retry.now)
         let all = try totalExcess([(region, retry.bytes, count)])[region]
-        guard !own.isNone || all != nil else { return }
-        let limit =
-            if own.entriesAtMost != nil { "entries" } else if own.storedAtMost != nil {
-                "bytes"
-            } else if own.before
-                != nil
-            { "age" } else { all?.entriesAtMost == nil ? "total.bytes" : "total.entries" }
+        guard let limit = own.limit ?? all?.limit.map({ "total.\($0)" }) else { return }
         throw .full(
             region,
             limit: limit,

@@ -202,10 +202,10 @@ struct Checker {
     }
 
     private mutating func checkController(_ view: borrowing StoreView, _ regions: [RegionID]) throws(HoldfastError) {
-        for (key, value) in try pairs(.controller, view) {
-            guard let region = Key.replaySettingsRegion(key) else { continue }
+        try view.scan(.controller) { (key, value) throws(HoldfastError) in
+            guard let region = Key.replaySettingsRegion(key) else { return true }
             do throws(FormatError) {
-                let fields = try Row.open(value.span, key: key, in: .controller)
+                let fields = try Row.open(value, key: key, in: .controller)
                 _ = try ReplaySettings(decoding: fields.span)
             } catch {
                 note(
@@ -216,6 +216,7 @@ struct Checker {
                     action: "Set it again: 'holdfast region replay' with at least one setting for this region."
                 )
             }
+            return true
         }
         do throws(HoldfastError) {
             let snapshot = try MachineRows.load(regions, rows: try view.machineRows())

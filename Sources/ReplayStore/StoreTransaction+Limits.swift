@@ -13,7 +13,13 @@ extension StoreTransaction {
         /// Nothing that was appended before this.
         var before: Timestamp?
 
-        var isNone: Bool { entriesAtMost == nil && storedAtMost == nil && before == nil }
+        var isNone: Bool { limit == nil }
+        /// The name of the first limit that something must leave for.
+        var limit: String? {
+            if entriesAtMost != nil { return "entries" }
+            if storedAtMost != nil { return "bytes" }
+            return before == nil ? nil : "age"
+        }
 
         mutating func keep(entries: UInt64) { entriesAtMost = min(entries, entriesAtMost ?? .max) }
         mutating func keep(stored: UInt64) { storedAtMost = min(stored, storedAtMost ?? .max) }

@@ -281,7 +281,8 @@ func object(_ line: String) throws -> [String: Any]? {
     @Test("has an example in each verb's help, and completions that know the verbs") func help() throws {
         let verbs = [
             "init", "append", "info", "queues", "records", "get", "lost", "digest", "diff", "drain", "ack", "dump",
-            "load", "check", "compact", "backup", "restore", "recover", "upgrade", "region", "snapshot", "history", "simulate",
+            "load", "check", "compact", "backup", "restore", "recover", "upgrade", "region", "snapshot", "history",
+            "simulate",
             "doctor", "version", "replay", "dlq",
         ]
         for verb in verbs {

@@ -17,7 +17,7 @@ private func queue(_ controller: RegionFailoverController) async throws -> Queue
 }
 
 @Suite("A replay service among faults") struct ReplayFaultTests {
-    @Test("ends with the store's own error when the store is poisoned under it", .timeLimit(.minutes(1)))
+    @Test("ends with the store's own error when the store is poisoned under it")
     func poisoned() async throws {
         let deployment = try await Deployment(source: SystemTime())
         let controller = deployment.controller
@@ -38,7 +38,7 @@ private func queue(_ controller: RegionFailoverController) async throws -> Queue
         #expect(ended == .closed)
     }
 
-    @Test("of a poisoned store lets nobody wait for a sync point", .timeLimit(.minutes(1)))
+    @Test("of a poisoned store lets nobody wait for a sync point")
     func poisonedWait() async throws {
         let deployment = try await Deployment()
         let controller = deployment.controller
@@ -204,7 +204,7 @@ private func queue(_ controller: RegionFailoverController) async throws -> Queue
         await controller.close()
     }
 
-    @Test("sends to a region again that left the deployment and came back", .timeLimit(.minutes(1)))
+    @Test("sends to a region again that left the deployment and came back")
     func comesBack() async throws {
         let lines = LogLines()
         let deployment = try await Deployment(options: lines.options, source: SystemTime())

@@ -48,11 +48,49 @@ import Testing
         #expect(await code { try await controller.retryDeadLetters(region) } == .full)
         #expect(try await controller.pending(for: region).dead == 10)
         try await controller.setLimits(QueueLimits(overflow: .dropOldest), for: region)
-        #expect(await code { try await controller.retryDeadLetters(region) } == .full)
+        do throws(HoldfastError) {
+            try await controller.retryDeadLetters(region)
+            Issue.record("entries were dropped for dead letters")
+        } catch {
+            #expect((error.code, error.field) == (.full, "total.entries"))
+        }
         #expect(try await controller.pendingCount(for: region) == 10)
         try await controller.acknowledge(region, through: 14)
         #expect(try await controller.retryDeadLetters(region) == 10)
         #expect(try await controller.drain(region).entries.map(\.write.sequence) == Array(15...20) + Array(1...10))
+        await controller.close()
+        #expect(try StoreCheck.run(deployment.path, level: .full).isClean)
+    }
+
+    @Test("stay in their queue where parking finds no room, and acknowledging goes on") func parking() async throws {
+        let options = StoreOptions(compressionLevel: 0, mapSizeBytes: 16 << 20)
+        let deployment = try await Deployment(options: options, source: SystemTime())
+        var controller = deployment.controller
+        let (region, other) = (region, "ap-northeast-1" as RegionID)
+        var settings = impatient
+        settings.attemptsMax = 1
+        settings.exhaustion = .park
+        try await controller.setReplaySettings(settings, for: region)
+        try await controller.append([write(1, "k", String(repeating: "v", count: 2 << 20))], to: region)
+        let value = String(repeating: "w", count: 30_000)
+        var sequence: UInt64 = 100
+        while await code({ try await controller.append([write(sequence, "k", value)], to: other) }) == nil {
+            sequence += 1
+        }
+        let refusing: ReplaySink = { _ in throw CancellationError() }
+        try await shipping(controller, refusing) { [controller] service in
+            try await until { service.status(of: region)?.lastError?.contains("address space") == true }
+            for position in 1...20 as ClosedRange<UInt64> {
+                try await controller.acknowledge(other, through: position)
+            }
+            #expect(try await controller.pending(for: region).dead == 0)
+        }
+        await controller.close()
+        let larger = StoreOptions(compressionLevel: 0, mapSizeBytes: 64 << 20)
+        controller = try await RegionFailoverController.open(at: deployment.path, options: larger)
+        try await shipping(controller, refusing) { [controller] _ in
+            try await until { try await controller.pending(for: region).dead == 1 }
+        }
         await controller.close()
         #expect(try StoreCheck.run(deployment.path, level: .full).isClean)
     }

@@ -16,7 +16,7 @@ import Testing
         return deployment
     }
 
-    @Test("in two regions lets others have the room of the one while it waits for the other", .timeLimit(.minutes(1)))
+    @Test("in two regions lets others have the room of the one while it waits for the other")
     func fanOut() async throws {
         let deployment = try await full()
         let controller = deployment.controller
