@@ -171,7 +171,7 @@ extension RegionFailoverController {
         ifEpoch: UInt64? = nil
     ) async throws(HoldfastError) -> [FailoverEvent] {
         let machine = machine
-        return try await command(if: { (transaction) throws(HoldfastError) in
+        let check = { @Sendable (transaction: borrowing StoreTransaction) throws(HoldfastError) in
             try machine.checkEpoch(ifEpoch)
             // As all of it will be: what is half way there is nobody's configuration.
             var all: [RegionID: QueueLimits] = [:]
@@ -180,7 +180,8 @@ extension RegionFailoverController {
                 all[region] = limits ?? present ?? .unlimited
             }
             try QueueLimits.checkShares(all)
-        }) { (machine, pending, now) throws(FailoverError) in
+        }
+        return try await command(if: check) { (machine, pending, now) throws(FailoverError) in
             try machine.configure(new, force: force, ifEpoch: ifEpoch, pending: pending, now: now)
         } then: { (transaction, events, now) throws(HoldfastError) in
             transaction.core.historyCapacity = new.historyCapacity

@@ -36,7 +36,7 @@ public struct ReplayStatus: Sendable, Hashable {
     public var entriesPerSecond: Double
     /// Sends that failed since the last one that did not.
     public var failures: UInt32
-    /// What the last failed send threw; nil when the last one did not fail.
+    /// What the last failed send threw, or why the store could not go on; nil when a batch has been delivered since.
     public var lastError: String?
     /// When the region last received a batch; nil before.
     public var lastDeliveredAt: Timestamp?

@@ -108,6 +108,7 @@ final class ReplayShipper: Sendable {
     /// Waits after an error of the store: no region and no entry is to blame, and the pace is nothing to it.
     private func waitOut(_ error: HoldfastError, _ progress: inout Progress) async {
         progress.troubles += 1
+        status.withLock { $0.lastError = error.description }
         if progress.troubles.isPowerOfTwo {
             log(
                 .error,

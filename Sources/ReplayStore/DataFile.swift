@@ -33,7 +33,7 @@ package enum DataFile {
             }
             throw HoldfastError(code: .notFound, message: "There is no store here: '\(path)' is not there.")
         }
-        guard try !isBegun(file) else {
+        guard try !isUnmade(file) else {
             throw HoldfastError(
                 code: .notFound,
                 message:
@@ -57,31 +57,32 @@ package enum DataFile {
         }
     }
 
-    /// Whether a loss of power has cut off the making of the file before its first commit: it has at most meta pages, and
-    /// none of a commit.
+    /// Whether the making of the file was cut off before its first commit, by a kill or a loss of power: LOCK says of no store
+    /// that it was whole, and the file has at most LMDB's two meta pages, none of them of a commit, and zeros.
     ///
     /// LMDB writes both meta pages in one call, of which a part can be missing. Behind them nothing was written by then, since
-    /// they are synced first.
-    static func isUnmade(_ path: String) throws(HoldfastError) -> Bool {
-        try system { () throws(SystemError) in
-            let file = try File(regular: path, O_RDONLY)
+    /// they are synced first; space that is kept ahead of the first commit reads as zeros.
+    package static func isUnmade(_ file: File) throws(HoldfastError) -> Bool {
+        let isVacant = try system { () throws(SystemError) in
             let (size, piece) = (try file.size(), Int64(1 << 20))
-            // Space that is kept ahead of the first commit reads as zeros.
             guard size <= 64 << 20 else { return false }
             let pages = try file.read(atMost: 2 * System.pageSize, at: 0)
+            let hasCommit = stride(from: 0, to: pages.count, by: System.pageSize).contains { start in
+                let page = pages[start..<min(start + System.pageSize, pages.count)]
+                guard page.count >= Self.metaEnd, page.contains(where: { $0 != 0 }) else { return false }
+                return page[(start + Self.metaEnd - 8)..<(start + Self.metaEnd)].contains { $0 != 0 }
+            }
+            guard !hasCommit else { return false }
             var offset = Int64(pages.count)
             while offset < size {
                 let bytes = try file.read(atMost: Int(piece), at: offset)
                 guard !bytes.isEmpty, bytes.allSatisfy({ $0 == 0 }) else { return false }
                 offset += Int64(bytes.count)
             }
-            let metas = stride(from: 0, to: pages.count, by: System.pageSize)
-            return metas.allSatisfy { start in
-                let page = pages[start..<min(start + System.pageSize, pages.count)]
-                guard page.count >= Self.metaEnd, page.contains(where: { $0 != 0 }) else { return true }
-                return page[(start + Self.metaEnd - 8)..<(start + Self.metaEnd)].allSatisfy { $0 == 0 }
-            }
+            return true
         }
+        let directory = file.path.lastIndex(of: "/").map { String(file.path[..<$0]) } ?? "."
+        return isVacant && !DirectoryLock.hadStore(in: directory)
     }
 
     /// Where a meta page's last field ends: the number of its transaction, of 8 bytes.
@@ -104,17 +105,6 @@ package enum DataFile {
             guard error.system == nil else { throw HoldfastError(error) }
             throw damaged(error.description, path)
         }
-    }
-
-    /// Whether the file is empty, or ends before LMDB's two meta pages while LOCK says of no store that it was whole: what
-    /// is left where the first write to a new file was interrupted.
-    ///
-    /// Nothing was ever in it.
-    package static func isBegun(_ file: File) throws(HoldfastError) -> Bool {
-        let size = try system { () throws(SystemError) in try file.size() }
-        guard size > 0 else { return true }
-        let directory = file.path.lastIndex(of: "/").map { String(file.path[..<$0]) } ?? "."
-        return size < 2 * Int64(getpagesize()) && !DirectoryLock.hadStore(in: directory)
     }
 
     private static func damaged(_ what: String, _ path: String) -> HoldfastError {

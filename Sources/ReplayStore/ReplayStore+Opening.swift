@@ -34,8 +34,8 @@ extension ReplayStore {
                         + "missing. To begin anew, choose another directory."
                 )
             }
-            try checkVacant(path, hadStore: directory.hadStore)
-            try beginAnew(data)
+            try checkVacant(path)
+            try emptyUnmade(data)
         }
         let environment = try directory.openEnvironment(mapSizeBytes: options.mapSizeBytes)
         let file = try system { () throws(SystemError) in try File(data, O_RDWR) }
@@ -67,16 +67,16 @@ extension ReplayStore {
         return (core, directory)
     }
 
-    /// Empties a file that LMDB had not written both meta pages of: it takes an empty one, and no half.
-    private static func beginAnew(_ data: String) throws(HoldfastError) {
+    /// Empties a file whose making was cut off: LMDB takes an empty one, and none with half of its meta pages.
+    private static func emptyUnmade(_ data: String) throws(HoldfastError) {
         guard FileSystem.exists(data) else { return }
         let file = try system { () throws(SystemError) in try File(regular: data, O_RDWR) }
-        guard try DataFile.isBegun(file) else { return }
+        guard try DataFile.isUnmade(file) else { return }
         try system { () throws(SystemError) in try file.truncate(to: 0) }
     }
 
     /// Refuses a directory in which there is something, unless it is a store whose making was interrupted.
-    private static func checkVacant(_ path: String, hadStore: Bool) throws(HoldfastError) {
+    private static func checkVacant(_ path: String) throws(HoldfastError) {
         let own: Set<String> = ["LOCK", DataFile.name, "lock.mdb", SpaceKeeper.reserveName]
         let names = try system { () throws(SystemError) in try FileSystem.names(in: path) }
         let isForeign = names.contains { !own.contains($0) }
@@ -86,19 +86,8 @@ extension ReplayStore {
                 _ = try StoreReader.open(path)
                 isInterrupted = false
             } catch {
-                // A file that LMDB had not written yet, or one without a superblock.
-                let size = try system { () throws(SystemError) in try File(path + "/" + DataFile.name, O_RDONLY).size()
-                }
-                isInterrupted = error.code == .notFound || size == 0
-                if !isInterrupted, !hadStore, error.code == .damaged {
-                    isInterrupted = try DataFile.isUnmade(path + "/" + DataFile.name)
-                    // LMDB takes no file with one meta page: it begins anew.
-                    if isInterrupted {
-                        try system { () throws(SystemError) in
-                            try File(regular: path + "/" + DataFile.name, O_RDWR).truncate(to: 0)
-                        }
-                    }
-                }
+                // A file without a commit, or one without a superblock.
+                isInterrupted = error.code == .notFound
             }
         }
         guard !isForeign, isInterrupted else {

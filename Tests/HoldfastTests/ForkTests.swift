@@ -15,7 +15,9 @@ import Testing
     }
 }
 
-/// Swift hides fork: a child of a process with threads may do almost nothing. These ask, and leave.
+/// Swift hides fork, since a child of a process with threads may do almost nothing.
+///
+/// These children ask, and leave.
 private func forkProcess() -> pid_t {
     typealias Fork = @convention(c) () -> pid_t
     let symbol = unsafe dlsym(nil, "fork")

@@ -139,16 +139,24 @@ import Testing
         if kind == 3 { _ = ftruncate(descriptor, 4096) }
         close(descriptor)
         let reopened = await code { try await RegionFailoverController.open(at: path, options: Deployment.options) }
-        #expect(reopened == (kind == 3 ? .notFound : .damaged))
+        #expect(reopened == .notFound)
         let controller = try await create(path)
         #expect(try await controller.append([write(1)], to: "eu").accepted == 1)
         await controller.close()
         // What was a store once is not made anew over its pages, whatever is left of them.
         let again = unsafe open(path + "/data.mdb", O_RDWR)
+        defer { close(again) }
         _ = unsafe pwrite(again, zeros + zeros, 8192, 0)
-        close(again)
         #expect(await code { try await create(path) } == .alreadyExists)
+        let lock = try Data(contentsOf: URL(fileURLWithPath: path + "/LOCK"))
         _ = unsafe unlink(path + "/LOCK")
+        #expect(await code { try await create(path) } == .alreadyExists)
+        // Nor when nothing is left: the LOCK tells.
+        try lock.write(to: URL(fileURLWithPath: path + "/LOCK"))
+        _ = ftruncate(again, 0)
+        #expect(
+            await code { try await RegionFailoverController.open(at: path, options: Deployment.options) } == .damaged
+        )
         #expect(await code { try await create(path) } == .alreadyExists)
     }
 

@@ -87,7 +87,7 @@ extension OpenLedger {
     ) throws(HoldfastError) -> (Environment, File) {
         let data = path + "/" + LedgerCore.dataName
         let file = try ledgerSystem { () throws(SystemError) in try File(regular: data, O_RDWR | O_CREAT) }
-        if try DataFile.isBegun(file) {
+        if try DataFile.isUnmade(file) {
             try ledgerSystem { () throws(SystemError) in try file.truncate(to: 0) }
         } else {
             do throws(HoldfastError) {
