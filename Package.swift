@@ -104,7 +104,7 @@ let package = Package(
         ),
         .target(
             name: "TestSupport",
-            dependencies: ["Holdfast", "HoldfastTesting"],
+            dependencies: ["CPlatform", "Holdfast", "HoldfastTesting"],
             path: "Tests/TestSupport",
             swiftSettings: strict
         ),

@@ -32,12 +32,8 @@ public enum Tool {
         _ arguments: [String],
         program: String = path(),
         environment: [String: String] = [:]
-    ) -> Process {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: program)
-        process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-        return process
+    ) -> Program {
+        Program(program, arguments, ProcessInfo.processInfo.environment.merging(environment) { $1 })
     }
 
     /// Runs a program to its end.
