@@ -130,7 +130,7 @@ let package = Package(
             name: "CrashTests",
             dependencies: [
                 "CrashWorker", "KillWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport",
-                "HoldfastTesting", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
+                "HoldfastTesting", "LMDB", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
             ],
             exclude: ["killer.c", "recorder.c"],
             swiftSettings: strict
