@@ -79,10 +79,10 @@ import Testing
         var transaction = try environment.beginWrite()
         var pairs: [(table: String, key: [UInt8], value: [UInt8])] = []
         let main = try transaction.mainDatabase()
-        for (key, _) in try Self.pairs(of: main, transaction) {
+        for (key, _) in try LMDBPairs.all(of: main, transaction) {
             let name = String(decoding: key, as: UTF8.self)
             guard let table = try transaction.database(name, create: false) else { continue }
-            pairs += try Self.pairs(of: table, transaction).map { (name, $0.key, $0.value) }
+            pairs += try LMDBPairs.all(of: table, transaction).map { (name, $0.key, $0.value) }
         }
         guard let first = pairs.randomElement(using: &random) else { throw RotFailure("an empty store") }
         // Half of them within a table, where a value is what is expected but for its place.
@@ -99,25 +99,6 @@ import Testing
         try transaction.commit()
         try environment.sync()
         return "\(first.table) \(first.key) and \(second.table) \(second.key) changed places"
-    }
-
-    private static func pairs(
-        of table: Database,
-        _ transaction: borrowing Transaction
-    ) throws -> [(key: [UInt8], value: [UInt8])] {
-        var pairs: [(key: [UInt8], value: [UInt8])] = []
-        var cursor = try transaction.cursor(table)
-        var isThere = try cursor.first()
-        while isThere {
-            pairs.append(
-                (
-                    unsafe cursor.key.withUnsafeBytes { unsafe Array($0) },
-                    unsafe cursor.value.withUnsafeBytes { unsafe Array($0) }
-                )
-            )
-            isThere = try cursor.next()
-        }
-        return pairs
     }
 
     @Test("by its end being cut off at a page is right or told") func truncations() throws {

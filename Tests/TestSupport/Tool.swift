@@ -16,8 +16,7 @@ public enum Tool {
 
         /// The lines of standard output, without an empty last one.
         public var lines: [String] {
-            let lines = output.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-            return lines.dropLast(output.isEmpty ? 0 : 1)
+            output.split(separator: "\n", omittingEmptySubsequences: false).map(String.init).dropLast()
         }
     }
 
