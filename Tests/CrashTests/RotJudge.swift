@@ -4,7 +4,7 @@ import TestSupport
 
 /// A store, and what every verb and a service say of it while nothing is damaged.
 struct RotSubject {
-    let directory = try! TemporaryDirectory()
+    let directory: TemporaryDirectory
     let bytes: Data
     private let lock: Data
     private var said: [[String]: String] = [:]
@@ -19,6 +19,7 @@ struct RotSubject {
     ]
 
     init(seed: UInt64, steps: Int) throws {
+        directory = try TemporaryDirectory()
         let path = directory.appending("original")
         let made = try Tool.run(
             ["workload", path, directory.appending("marks"), "\(seed)", "\(steps)"],

@@ -96,7 +96,9 @@ extension StoreRecover.Region {
             + (unaccounted > 0 ? ", and \(unaccounted) of unknown positions" : "")
     }
 
-    fileprivate var unknownText: String { isAcknowledgedUnknown ? "unknown-ack: some may have been acknowledged, or be missing" : "-" }
+    fileprivate var unknownText: String {
+        isAcknowledgedUnknown ? "unknown-ack: some may have been acknowledged, or be missing" : "-"
+    }
 
     fileprivate var json: JSON {
         .object([
