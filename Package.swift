@@ -104,7 +104,7 @@ let package = Package(
         ),
         .target(
             name: "TestSupport",
-            dependencies: ["Holdfast", "HoldfastTesting"],
+            dependencies: ["Holdfast", "HoldfastTesting", "ReplayFormat", "Zstd"],
             path: "Tests/TestSupport",
             swiftSettings: strict
         ),
@@ -133,6 +133,23 @@ let package = Package(
                 "HoldfastTesting", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
             ],
             exclude: ["killer.c", "recorder.c"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: [
+                "Bytes", "Holdfast", "HoldfastTesting", "HoldfastTool", "Pages", "Platform", "RegionFailover",
+                "ReplayFormat", "ReplayStore", "TestSupport", "Zstd",
+            ],
+            exclude: ["Corpus"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "CompatibilityTests",
+            dependencies: [
+                "Holdfast", "HoldfastTesting", "HoldfastTool", "RegionFailover", "ReplayFormat", "ReplayStore",
+                "TestSupport", "Zstd",
+            ],
             swiftSettings: strict
         ),
         .testTarget(
