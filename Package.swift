@@ -140,6 +140,7 @@ let package = Package(
             dependencies: [
                 "Bytes", "Holdfast", "HoldfastTesting", "HoldfastTool", "Pages", "Platform", "RegionFailover",
                 "ReplayFormat", "ReplayStore", "TestSupport", "Zstd",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             exclude: ["Corpus"],
             swiftSettings: strict

@@ -10,20 +10,23 @@ import Testing
 /// Whether a new set of fixtures is to be made, as CONTRIBUTING says.
 private let makesFixtures = ProcessInfo.processInfo.environment["HOLDFAST_FIXTURES"] == "make"
 
-@Suite("A store of an earlier version", .serialized) struct CompatibilityTests {
-    private static let stores = Fixture.all.filter { !$0.isLedger }
-    private static let ledgers = Fixture.all.filter(\.isLedger)
+/// The fixtures, and what is special about some of them.
+private enum Kept {
+    static let stores = Fixture.all.filter { !$0.isLedger }
+    static let ledgers = Fixture.all.filter(\.isLedger)
     /// Those that no program of version 1 opens, with the exit status and what the advice says.
-    private static let refused: [String: (status: Int32, advice: [String])] = [
+    static let refused: [String: (status: Int32, advice: [String])] = [
         "newer-version": (78, ["Use a newer holdfast", "format \(UInt32.max)", "up to format \(Superblock.currentVersion)"]),
         "unknown-feature": (78, ["Use a newer holdfast", "features \(1 << 63 as UInt64)"]),
         "incomplete": (65, ["load or copy again into a new directory"]),
     ]
     /// Those that are read and never changed, with what a writer is told.
-    private static let readOnly: [String: String] = [
+    static let readOnly: [String: String] = [
         "backup": "holdfast restore", "replicated": "replica", "unknown-read-compatible-feature": "newer",
     ]
+}
 
+@Suite("A store of an earlier version", .serialized) struct CompatibilityTests {
     private let directory: TemporaryDirectory
     private var path: String { directory.appending("store") }
 
@@ -36,7 +39,7 @@ private let makesFixtures = ProcessInfo.processInfo.environment["HOLDFAST_FIXTUR
         }
     }
 
-    @Test("says by every read verb what it said then", arguments: stores) func reads(fixture: Fixture) throws {
+    @Test("says by every read verb what it said then", arguments: Kept.stores) func reads(fixture: Fixture) throws {
         let kept = try fixture.fingerprint()
         try fixture.copy(to: path)
         let data = try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb"))
@@ -47,8 +50,8 @@ private let makesFixtures = ProcessInfo.processInfo.environment["HOLDFAST_FIXTUR
         #expect(try fixture.fingerprint() == kept)
     }
 
-    @Test("is written by this program, and stays whole", arguments: stores) func writes(fixture: Fixture) throws {
-        guard Self.refused[fixture.name] == nil, Self.readOnly[fixture.name] == nil else { return }
+    @Test("is written by this program, and stays whole", arguments: Kept.stores) func writes(fixture: Fixture) throws {
+        guard Kept.refused[fixture.name] == nil, Kept.readOnly[fixture.name] == nil else { return }
         try fixture.copy(to: path)
         let before = try queues()
         let line = #"{"origin":"af","incarnation":9,"sequence":1,"key":"new","value":"write"}"# + "\n"
@@ -71,7 +74,7 @@ private let makesFixtures = ProcessInfo.processInfo.environment["HOLDFAST_FIXTUR
 
     @Test("knows the identities that it had, and forgets none", arguments: ["queues", "left"])
     func identities(name: String) throws {
-        for fixture in Self.stores where fixture.name == name {
+        for fixture in Kept.stores where fixture.name == name {
             let path = directory.appending(fixture.version)
             try fixture.copy(to: path)
             // What is queued was accepted, so the same lines are duplicates, all of them.
@@ -90,10 +93,10 @@ private let makesFixtures = ProcessInfo.processInfo.environment["HOLDFAST_FIXTUR
         }
     }
 
-    @Test("that is newer or not whole is refused with what to do, and left alone", arguments: refused.keys.sorted())
+    @Test("that is newer or not whole is refused with what to do, and left alone", arguments: Kept.refused.keys.sorted())
     func refuses(name: String) throws {
-        let (status, advice) = try #require(Self.refused[name])
-        let fixtures = Self.stores.filter { $0.name == name && $0.version == "version-1" }
+        let (status, advice) = try #require(Kept.refused[name])
+        let fixtures = Kept.stores.filter { $0.name == name && $0.version == "version-1" }
         try #require(fixtures.count == 1)
         try fixtures[0].copy(to: path)
         let data = try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb"))
@@ -105,9 +108,9 @@ private let makesFixtures = ProcessInfo.processInfo.environment["HOLDFAST_FIXTUR
         #expect(try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb")) == data)
     }
 
-    @Test("that may only be read is not changed", arguments: readOnly.keys.sorted()) func readOnly(name: String) throws {
-        let words = try #require(Self.readOnly[name])
-        let fixtures = Self.stores.filter { $0.name == name && $0.version == "version-1" }
+    @Test("that may only be read is not changed", arguments: Kept.readOnly.keys.sorted()) func unchanged(name: String) throws {
+        let words = try #require(Kept.readOnly[name])
+        let fixtures = Kept.stores.filter { $0.name == name && $0.version == "version-1" }
         try #require(fixtures.count == 1)
         try fixtures[0].copy(to: path)
         let data = try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb"))
@@ -140,7 +143,7 @@ private let makesFixtures = ProcessInfo.processInfo.environment["HOLDFAST_FIXTUR
         return us + eu + ap
     }
 
-    @Test("of a receiver knows what it knew, and takes what is new", arguments: ledgers)
+    @Test("of a receiver knows what it knew, and takes what is new", arguments: Kept.ledgers)
     func ledger(fixture: Fixture) async throws {
         try fixture.copy(to: path)
         guard fixture.name == "ledger" else {

@@ -2,6 +2,7 @@ import Foundation
 import HoldfastTesting
 import RegionFailover
 import ReplayFormat
+import TestSupport
 import Testing
 
 @testable import Holdfast

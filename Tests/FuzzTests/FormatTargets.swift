@@ -3,9 +3,10 @@ import Foundation
 import HoldfastTesting
 import RegionFailover
 import ReplayFormat
-import ReplayStore
 import TestSupport
 import Zstd
+
+@testable import ReplayStore
 
 /// What the fixtures hold, as inputs.
 struct Seeds {

@@ -1,3 +1,5 @@
+import Dispatch
+import Foundation
 import Glibc
 
 /// How far the heap of this process has grown: with one arena, no maps and no giving back, its end is its peak.
@@ -25,22 +27,14 @@ enum Heap {
         for (name, value) in [(arenasMax, 1), (mapsMax, 0), (trimThreshold, .max)] as [(CInt, CInt)] {
             precondition(option(name, value) == 1, "mallopt \(name)")
         }
-        final class Box {
-            let body: () -> Void
-            init(_ body: @escaping () -> Void) { self.body = body }
+        let done = DispatchSemaphore(value: 0)
+        let thread = Thread {
+            body()
+            done.signal()
         }
-        var thread = pthread_t()
-        var attributes = unsafe pthread_attr_t()
-        unsafe pthread_attr_init(&attributes)
-        unsafe pthread_attr_setstacksize(&attributes, 16 << 20)
-        let box = unsafe Unmanaged.passRetained(Box(body)).toOpaque()
-        let status = unsafe pthread_create(&thread, &attributes, { argument in
-            guard let argument = unsafe argument else { return nil }
-            unsafe Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body()
-            return nil
-        }, box)
-        precondition(status == 0, "pthread_create: \(status)")
-        unsafe pthread_join(thread, nil)
+        thread.stackSize = 16 << 20
+        thread.start()
+        done.wait()
     }
 
     /// Whether this thread's memory is measured: a piece of it must move the end.
