@@ -148,7 +148,7 @@ let package = Package(
         .testTarget(
             name: "CompatibilityTests",
             dependencies: [
-                "Holdfast", "HoldfastTesting", "HoldfastTool", "RegionFailover", "ReplayFormat", "ReplayStore",
+                "Bytes", "Holdfast", "HoldfastTesting", "HoldfastTool", "RegionFailover", "ReplayFormat", "ReplayStore",
                 "TestSupport", "Zstd",
             ],
             swiftSettings: strict

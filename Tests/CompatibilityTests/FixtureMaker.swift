@@ -84,7 +84,7 @@ struct FixtureMaker {
         let noise = writes(2001...2001).map { write in
             var noisy = write
             var random = SplitMix64(seed: 1)
-            noisy.value = (0..<300).map { _ in UInt8.random(in: 0...255, using: &random) }
+            noisy.value = (0..<6000).map { _ in UInt8.random(in: 0...255, using: &random) }
             return noisy
         }
         try await first.append(noise, to: "eu")
@@ -99,8 +99,8 @@ struct FixtureMaker {
         #expect(compacted.entries > 0)
         let second = try await open("trained")
         time.advance(milliseconds: 1000)
-        try await second.acknowledge("eu", through: 800)
-        try await second.acknowledge("ap", through: 950)
+        try await second.acknowledge("eu", through: 993)
+        try await second.acknowledge("ap", through: 994)
         try await second.append(writes(995...1010) + writes(1...3, origin: "sa"), to: ["eu", "ap"])
         try await second.append(writes(998...1000) + writes(4...5, origin: "sa"), to: "sa")
         let large = OutstandingWrite(
@@ -108,7 +108,7 @@ struct FixtureMaker {
             incarnation: .max,
             sequence: .max,
             key: [],
-            value: Array(repeating: 0x55, count: 5000) + noise[0].value,
+            value: noise[0].value,
             timestamp: Timestamp(milliseconds: .min),
             clock: [0]
         )
@@ -139,6 +139,7 @@ struct FixtureMaker {
         )
         try await second.setReplaySettings(settings, for: "eu")
         try await second.setReplaySettings(ReplaySettings(exhaustion: .park), for: "ap")
+        try await second.setReplaySettings(.standard, for: "sa")
         _ = try await second.pause("eu", reason: "h\u{e9}", until: Timestamp(milliseconds: 9_999_999_999_999))
         _ = try await second.pause("ap")
         await second.close()
@@ -252,7 +253,7 @@ struct FixtureMaker {
         try bytes.write(to: file)
     }
 
-    /// Roles and states after a failover: a demoted primary that is back, a promoted secondary, a failed region.
+    /// Roles and states after two failovers: a demoted primary that is back, one that is not, a promoted secondary.
     private func makeFailover() async throws {
         let configuration = FailoverConfiguration(
             local: "us",
@@ -273,6 +274,8 @@ struct FixtureMaker {
         _ = try await controller.demoteAndPromote("us", ifEpoch: 1)
         for region in ["us", "eu", "ap"] as [RegionID] { _ = try await controller.heartbeat(region) }
         _ = try await controller.tick()
+        // The next one fails in its turn, and stays away.
+        _ = try await controller.demoteAndPromote("eu", ifEpoch: 2)
         await controller.close()
         try keep("failover", directory.appending("failover"))
     }

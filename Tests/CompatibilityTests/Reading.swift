@@ -30,7 +30,7 @@ struct Reading {
             let verb = words[0].split(separator: " ").map(String.init)
             let outcome = try Tool.run(verb + [path] + words.dropFirst())
             var section = Section(verb: words.joined(separator: " "), status: outcome.isSignalled ? -1 : outcome.status)
-            section.lines = outcome.lines.map { Self.lasting($0, verb[0]) }
+            section.lines = outcome.lines.filter { !$0.isEmpty }.map { Self.lasting($0, verb[0]) }
             sections.append(section)
         }
     }
@@ -60,7 +60,7 @@ struct Reading {
     }
 
     private static let fleeting: Set<String> = [
-        "store", "lmdb", "zstd", "open", "openedBy", "formatVersion", "silentMs", "silenceMs", "path", "message", "action",
+        "store", "lmdb", "zstd", "open", "openedBy", "formatVersion", "limitUse", "path", "message", "action",
     ]
 
     /// A line without what another moment, place or library says differently.

@@ -23,7 +23,7 @@ struct Seeds {
     let codec = FrameCodec()
 
     /// The fixtures that the decoders of stores begin with.
-    static let stores = ["empty", "queues", "left", "failover", "history", "unclean"]
+    static let stores = ["empty", "queues", "left", "failover", "history"]
 
     init() throws {
         let directory = try TemporaryDirectory()

@@ -81,7 +81,7 @@ struct FuzzRun {
         let map = try unsafe Self.map(note.path)
         let seeds = try target.seeds()
         guard !seeds.isEmpty else { throw Broken("there is no seed") }
-        guard Heap.isMeasured else { throw Broken("the heap is not measured") }
+        if let reason = Heap.measure() { throw Broken("the heap is not measured: \(reason)") }
         for seed in seeds {
             guard try unsafe decode(seed, map) else { throw Broken("a seed does not decode") }
         }
@@ -112,7 +112,7 @@ struct FuzzRun {
         peak = max(peak, grown)
         let bound = 2 * target.size(input) + target.allowance
         if grown > bound { throw Broken("it took \(grown) bytes, and \(bound) is the bound") }
-        if grown > 256 << 10 { Heap.trim() }
+        if grown > 0 { Heap.trim() }
         return isDecoded
     }
 
@@ -126,19 +126,17 @@ struct FuzzRun {
     }
 
     /// The whole of a child process: it ends with 0 when every property held.
-    static func main(_ target: FuzzTarget, seed: UInt64, inputs: Int, seconds: Double, _ path: String) {
+    @MainActor static func main(_ target: FuzzTarget, seed: UInt64, inputs: Int, seconds: Double, _ path: String) {
         let note = FuzzNote(path: path)
         // Files of a moment, which nobody waits for a disk to take; and verbs that print.
         if unsafe access("/dev/shm", W_OK) == 0 { unsafe setenv("TMPDIR", "/dev/shm", 1) }
         dup2(unsafe open("/dev/null", O_WRONLY), 1)
-        Heap.run {
-            do {
-                var run = FuzzRun(target: target, seed: seed, inputs: inputs, seconds: seconds, note: note)
-                try run.run()
-            } catch {
-                note.tell("broken: \((error as? Broken)?.what ?? "\(error)")")
-                exit(3)
-            }
+        do {
+            var run = FuzzRun(target: target, seed: seed, inputs: inputs, seconds: seconds, note: note)
+            try run.run()
+        } catch {
+            note.tell("broken: \((error as? Broken)?.what ?? "\(error)")")
+            exit(3)
         }
         exit(0)
     }

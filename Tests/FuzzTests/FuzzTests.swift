@@ -32,7 +32,7 @@ private enum Plan {
                 inputs = inputs as Int
             ] in
             let target = Plan.targets.first { $0.name == name }
-            FuzzRun.main(try #require(target), seed: seed, inputs: inputs, seconds: seconds, path)
+            await FuzzRun.main(try #require(target), seed: seed, inputs: inputs, seconds: seconds, path)
         }
         guard let report = note.report, !report.hasPrefix("broken") else {
             let input = try #require(note.input, "\(name): the process ended before its first input")

@@ -1,11 +1,11 @@
-import Dispatch
 import Foundation
 import Glibc
 
-/// How far the heap of this process has grown: with one arena, no maps and no giving back, its end is its peak.
+/// How far the heap of this process has grown: without maps, and without giving back, its end is its peak.
 ///
-/// Only a thread that ``run(_:)`` began is in that arena.
+/// Only the main thread's memory comes from there.
 enum Heap {
+
     private typealias Option = @convention(c) (CInt, CInt) -> CInt
     private typealias Trim = @convention(c) (Int) -> CInt
 
@@ -20,28 +20,23 @@ enum Heap {
     /// Gives back what is free at the end.
     static func trim() { _ = function("malloc_trim", as: Trim.self)(0) }
 
-    /// Runs `body` on a thread whose memory all comes from the heap's end, and waits for it.
-    static func run(_ body: @escaping @Sendable () -> Void) {
+    /// Makes all memory of the main thread come from the heap's end; says why where it does not.
+    static func measure() -> String? {
         let option = function("mallopt", as: Option.self)
-        let (trimThreshold, mapsMax, arenasMax): (CInt, CInt, CInt) = (-1, -4, -8)
-        for (name, value) in [(arenasMax, 1), (mapsMax, 0), (trimThreshold, .max)] as [(CInt, CInt)] {
+        let (trimThreshold, mapsMax): (CInt, CInt) = (-1, -4)
+        for (name, value) in [(mapsMax, 0), (trimThreshold, .max)] as [(CInt, CInt)] {
             precondition(option(name, value) == 1, "mallopt \(name)")
         }
-        let done = DispatchSemaphore(value: 0)
-        let thread = Thread {
-            body()
-            done.signal()
-        }
-        thread.stackSize = 16 << 20
-        thread.start()
-        done.wait()
-    }
-
-    /// Whether this thread's memory is measured: a piece of it must move the end.
-    static var isMeasured: Bool {
+        trim()
         let before = end
         let piece = unsafe malloc(64 << 20)
-        defer { unsafe free(piece) }
-        return end >= before + 64 << 20
+        let grown = end - before
+        unsafe free(piece)
+        trim()
+        let left = end - before
+        guard grown >= 64 << 20, left < 1 << 20 else {
+            return "it grew by \(grown) bytes, and kept \(left), in the \(Thread.isMainThread ? "main" : "wrong") thread"
+        }
+        return nil
     }
 }
