@@ -158,7 +158,7 @@ enum FormatTargets {
             decode: { input in
                 guard let length = input.first.map(Int.init), length < input.count else { return false }
                 do {
-                    try decode(Array(input[1...length]), Array(input[(length + 1)...]))
+                    try decode(Array(input[1..<(length + 1)]), Array(input[(length + 1)...]))
                     return true
                 } catch is FormatError {
                     return false
@@ -235,7 +235,8 @@ enum FormatTargets {
             try same([again.0, again.lastTick], [time, tick])
         case "mconfiguration":
             let configuration = try ControllerRows.configuration(decoding: fields.span)
-            try same(ControllerRows.configuration(configuration), fields)
+            let again = ControllerRows.configuration(configuration)
+            try same(try ControllerRows.configuration(decoding: again.span), configuration)
             _ = try? configuration.validate()
         case "mlimits":
             let limits = try TotalLimits(decoding: fields.span)
@@ -271,7 +272,7 @@ enum FormatTargets {
         seeds: { try Seeds().inputs { if case .seen = $0 { true } else { false } } },
         decode: { input in
             guard let length = input.first.map(Int.init), length < input.count else { return false }
-            let (key, fields) = (Array(input[1...length]), Array(input[(length + 1)...]))
+            let (key, fields) = (Array(input[1..<(length + 1)]), Array(input[(length + 1)...]))
             _ = try? LedgerRow.format(decoding: fields.span)
             let value = Row.seal(fields, key: key, in: LedgerTable.applied)
             guard let pair = try? AppliedPair(key, value.span) else { return false }

@@ -20,6 +20,8 @@ struct FuzzTarget: Sendable {
     var mutate: @Sendable (inout Mutator, [[UInt8]]) -> [UInt8] = { mutator, corpus in mutator.mutate(corpus) }
     /// The bytes that an input stands for.
     var size: @Sendable ([UInt8]) -> Int = { $0.count }
+    /// How much of a long run's time it gets.
+    var share = 1.0
     /// Decodes an input; false when it was refused. Throws ``Broken``.
     var decode: @Sendable ([UInt8]) throws -> Bool
 }
@@ -41,6 +43,12 @@ struct FuzzNote: Sendable {
     /// What it said at its end.
     var report: String? {
         (try? Data(contentsOf: URL(fileURLWithPath: path + ".report"))).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// What the process printed when it trapped.
+    var talk: String {
+        let talk = (try? Data(contentsOf: URL(fileURLWithPath: path + ".talk"))) ?? Data()
+        return String(decoding: talk.prefix(6000), as: UTF8.self)
     }
 
     func tell(_ report: String) { try? Data(report.utf8).write(to: URL(fileURLWithPath: path + ".report")) }
@@ -81,13 +89,13 @@ struct FuzzRun {
         let map = try unsafe Self.map(note.path)
         let seeds = try target.seeds()
         guard !seeds.isEmpty else { throw Broken("there is no seed") }
-        if let reason = Heap.measure() { throw Broken("the heap is not measured: \(reason)") }
         for seed in seeds {
             guard try unsafe decode(seed, map) else { throw Broken("a seed does not decode") }
         }
         let kept = Self.kept(target.name)
         for input in kept { _ = try unsafe decode(input, map) }
         let corpus = seeds + kept
+        Heap.trim()
         var mutator = Mutator(seed: seed)
         let end = Date(timeIntervalSinceNow: seconds)
         var made = 0
@@ -126,18 +134,21 @@ struct FuzzRun {
     }
 
     /// The whole of a child process: it ends with 0 when every property held.
-    @MainActor static func main(_ target: FuzzTarget, seed: UInt64, inputs: Int, seconds: Double, _ path: String) {
+    static func main(_ target: FuzzTarget, seed: UInt64, inputs: Int, seconds: Double, _ path: String) -> Never {
         let note = FuzzNote(path: path)
         // Files of a moment, which nobody waits for a disk to take; and verbs that print.
         if unsafe access("/dev/shm", W_OK) == 0 { unsafe setenv("TMPDIR", "/dev/shm", 1) }
         dup2(unsafe open("/dev/null", O_WRONLY), 1)
-        do {
-            var run = FuzzRun(target: target, seed: seed, inputs: inputs, seconds: seconds, note: note)
-            try run.run()
-        } catch {
-            note.tell("broken: \((error as? Broken)?.what ?? "\(error)")")
-            exit(3)
+        dup2(unsafe open(path + ".talk", O_WRONLY | O_CREAT, 0o600), 2)
+        Heap.run {
+            do {
+                var run = FuzzRun(target: target, seed: seed, inputs: inputs, seconds: seconds, note: note)
+                try run.run()
+                exit(0)
+            } catch {
+                note.tell("broken: \((error as? Broken)?.what ?? "\(error)")")
+                exit(3)
+            }
         }
-        exit(0)
     }
 }

@@ -8,7 +8,12 @@ import Testing
 private enum Plan {
     private static let environment = ProcessInfo.processInfo.environment
     /// The seconds of a long run, for all decoders together; 0 for the share of CI.
-    static let seconds = environment["HOLDFAST_FUZZ_SECONDS"].flatMap(Double.init) ?? 0
+    private static let seconds = environment["HOLDFAST_FUZZ_SECONDS"].flatMap(Double.init) ?? 0
+    /// The part of it that one decoder gets.
+    static func seconds(_ name: String) -> Double {
+        let shares = targets.reduce(0) { $0 + $1.share }
+        return seconds * (targets.first { $0.name == name }?.share ?? 0) / shares
+    }
     static let seed = environment["HOLDFAST_FUZZ_SEED"].flatMap(UInt64.init) ?? 1
     static let targets = FormatTargets.all + TextTargets.all + StoreTargets.all
     /// Those that make files take longer for each input.
@@ -25,19 +30,20 @@ private enum Plan {
     func fuzz(name: String) async throws {
         let directory = try TemporaryDirectory()
         let note = FuzzNote(path: directory.appending("note"))
-        let (seconds, seed, inputs) = (Plan.seconds / Double(Plan.targets.count), Plan.seed, Plan.inputs(name))
+        let (seconds, seed, inputs) = (Plan.seconds(name), Plan.seed, Plan.inputs(name))
         await #expect(processExitsWith: .success) {
             [
                 name = name as String, path = note.path as String, seconds = seconds as Double, seed = seed as UInt64,
                 inputs = inputs as Int
             ] in
             let target = Plan.targets.first { $0.name == name }
-            await FuzzRun.main(try #require(target), seed: seed, inputs: inputs, seconds: seconds, path)
+            FuzzRun.main(try #require(target), seed: seed, inputs: inputs, seconds: seconds, path)
         }
         guard let report = note.report, !report.hasPrefix("broken") else {
             let input = try #require(note.input, "\(name): the process ended before its first input")
             let line = "\(name)-seed-\(seed) \(Data(input).base64EncodedString())"
-            Issue.record("\(name): \(note.report ?? "the process was ended"). For Corpus/\(name).txt:\n\(line)")
+            let what = note.report ?? "the process was ended. \(note.talk)"
+            Issue.record("\(name): \(what)\nFor Corpus/\(name).txt:\n\(line)")
             return
         }
         print("figure: \(report)")

@@ -1,9 +1,10 @@
+import Dispatch
 import Foundation
 import Glibc
 
 /// How far the heap of this process has grown: without maps, and without giving back, its end is its peak.
 ///
-/// Only the main thread's memory comes from there.
+/// Only the threads of malloc's main arena take their memory from there.
 enum Heap {
 
     private typealias Option = @convention(c) (CInt, CInt) -> CInt
@@ -20,8 +21,26 @@ enum Heap {
     /// Gives back what is free at the end.
     static func trim() { _ = function("malloc_trim", as: Trim.self)(0) }
 
-    /// Makes all memory of the main thread come from the heap's end; says why where it does not.
-    static func measure() -> String? {
+    /// Runs `body` on a thread whose memory comes from the heap's end, and does not return.
+    ///
+    /// A thread cannot choose its arena, but it keeps it: threads are begun until one has the main one.
+    static func run(_ body: @escaping @Sendable () -> Never) -> Never {
+        let answer = DispatchSemaphore(value: 0)
+        for _ in 0..<256 {
+            let thread = Thread {
+                if isMeasured() { body() }
+                answer.signal()
+                while true { pause() }
+            }
+            thread.stackSize = 16 << 20
+            thread.start()
+            answer.wait()
+        }
+        preconditionFailure("no thread has the main arena")
+    }
+
+    /// Makes all memory of this thread come from the heap's end; false where it cannot.
+    private static func isMeasured() -> Bool {
         let option = function("mallopt", as: Option.self)
         let (trimThreshold, mapsMax): (CInt, CInt) = (-1, -4)
         for (name, value) in [(mapsMax, 0), (trimThreshold, .max)] as [(CInt, CInt)] {
@@ -33,10 +52,6 @@ enum Heap {
         let grown = end - before
         unsafe free(piece)
         trim()
-        let left = end - before
-        guard grown >= 64 << 20, left < 1 << 20 else {
-            return "it grew by \(grown) bytes, and kept \(left), in the \(Thread.isMainThread ? "main" : "wrong") thread"
-        }
-        return nil
+        return grown >= 64 << 20 && end - before < 1 << 20
     }
 }

@@ -125,7 +125,7 @@ struct Recipe {
             + (1...8 as ClosedRange<UInt32>).flatMap { [Table.seen($0), .dead($0)] }
         guard let table = tables.first(where: { (try? Row.open(stored.span, key: key, in: $0)) != nil }) else { return }
         var fields = Array(stored.dropLast(8))
-        let place = offset % fields.count
+        let place = offset / count % fields.count
         for index in 0..<(isNumber ? 8 : 1) where place + index < fields.count {
             fields[place + index] = UInt8(truncatingIfNeeded: value >> UInt64(isNumber ? 56 - 8 * index : 0))
         }

@@ -21,7 +21,7 @@ enum StoreTargets {
     private static func target(
         _ name: String,
         allowance: Int,
-        _ decode: @escaping @Sendable (_ path: String) throws -> Bool
+        _ decode: @escaping @Sendable (_ path: String, _ recipe: [UInt8]) throws -> Bool
     ) -> FuzzTarget {
         FuzzTarget(
             name: name,
@@ -29,6 +29,7 @@ enum StoreTargets {
             seeds: { Recipe.plain },
             mutate: { mutator, corpus in Recipe.mutate(&mutator, corpus) },
             size: { Recipe.size($0) },
+            share: 10,
             decode: { recipe in
                 let directory = try TemporaryDirectory()
                 let made = FileManager.default.createFile(
@@ -37,13 +38,13 @@ enum StoreTargets {
                     attributes: [.posixPermissions: 0o600]
                 )
                 guard made else { throw Broken("no file") }
-                return try decode(directory.path)
+                return try decode(directory.path, recipe)
             }
         )
     }
 
     /// Every walk over the pages of a file.
-    private static let pages = target("pages", allowance: 4 << 20) { path in
+    private static let pages = target("pages", allowance: 4 << 20) { path, _ in
         let file = try File(regular: path + "/data.mdb", O_RDONLY)
         if let salvaged = try? PageFile.salvaging(file) {
             for page in 0..<(try salvaged.pages()) { _ = try? salvaged.pairs(ofLeaf: page) }
@@ -73,7 +74,7 @@ enum StoreTargets {
     }
 
     /// Every look at a store that a read verb takes, and a check.
-    private static let store = target("store", allowance: 8 << 20) { path in
+    private static let store = target("store", allowance: 8 << 20) { path, recipe in
         let report: StoreCheck.Report
         do throws(HoldfastError) {
             report = try StoreCheck.run(path, level: .deep)
@@ -82,8 +83,8 @@ enum StoreTargets {
             return false
         }
         // One verb an input: what is parsed and printed takes longer than the look.
-        let size = try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb")).reduce(into: 0) { $0 &+= Int($1) }
-        try run(verbs[size % verbs.count], path)
+        let sum = recipe.reduce(0) { $0 + Int($1) }
+        try run(verbs[sum % verbs.count], path)
         return report.isClean
     }
 
@@ -117,7 +118,7 @@ enum StoreTargets {
     }
 
     /// A recovery, and a check of what it made.
-    private static let recover = target("recover", allowance: 8 << 20) { path in
+    private static let recover = target("recover", allowance: 8 << 20) { path, _ in
         let made = path + "/made"
         let now = Timestamp(milliseconds: 1_700_000_100_000)
         let report: StoreRecover.Report

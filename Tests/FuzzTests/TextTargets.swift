@@ -25,8 +25,9 @@ enum TextTargets {
         allowance: 1 << 20,
         seeds: {
             let words = #"{"a":[1,-2,3.5e7,true,false,null,"\u0041\ud83d\ude00\n"],"b":{},"c":[],"d":18446744073709551615}"#
-            return try lines("Tests/CommandTests/Golden/scenario.in.jsonl").filter { $0.count < 4000 }
-                + [Array(words.utf8)]
+            return try lines("Tests/CommandTests/Golden/scenario.in.jsonl").filter {
+                $0.count < 4000 && (try? JSON(parsing: $0)) != nil
+            } + [Array(words.utf8)]
         },
         mutate: { mutator, corpus in mutator.isOne(of: 2) ? mutator.mutateText(corpus) : mutator.mutate(corpus) },
         decode: { input in
@@ -91,6 +92,7 @@ enum TextTargets {
             }
         },
         mutate: { mutator, corpus in mutator.mutateText(corpus) },
+        share: 6,
         decode: { input in
             let answered = Kept(0)
             try wait {
@@ -171,6 +173,7 @@ enum TextTargets {
             }
             return sealed(lines)
         },
+        share: 10,
         decode: { input in
             let directory = try TemporaryDirectory()
             let (dump, store) = (directory.appending("dump"), directory.appending("store"))
