@@ -160,7 +160,10 @@ struct Recovery {
         let kept = rows.history.keys.sorted().suffix(snapshot.configuration.historyCapacity)
         let last = kept.last ?? 0
         let eventsKey = Key.controller(ControllerRows.Name.events.rawValue)
-        let stored = max(1, fields[eventsKey].flatMap { fields in try? ControllerRows.number(decoding: fields.span) } ?? 1)
+        let stored = max(
+            1,
+            fields[eventsKey].flatMap { fields in try? ControllerRows.number(decoding: fields.span) } ?? 1
+        )
         // Events come without a gap to the last: only those that do are kept.
         var number = stored - 1 > last || isTrusted ? stored - 1 : last
         fields[eventsKey] = ControllerRows.number(number + 1)

@@ -16,7 +16,9 @@ private enum Kept {
     static let ledgers = Fixture.all.filter(\.isLedger)
     /// Those that no program of version 1 opens, with the exit status and what the advice says.
     static let refused: [String: (status: Int32, advice: [String])] = [
-        "newer-version": (78, ["Use a newer holdfast", "format \(UInt32.max)", "up to format \(Superblock.currentVersion)"]),
+        "newer-version": (
+            78, ["Use a newer holdfast", "format \(UInt32.max)", "up to format \(Superblock.currentVersion)"]
+        ),
         "unknown-feature": (78, ["Use a newer holdfast", "features \(1 << 63 as UInt64)"]),
         "incomplete": (65, ["load or copy again into a new directory"]),
     ]
@@ -93,7 +95,10 @@ private enum Kept {
         }
     }
 
-    @Test("that is newer or not whole is refused with what to do, and left alone", arguments: Kept.refused.keys.sorted())
+    @Test(
+        "that is newer or not whole is refused with what to do, and left alone",
+        arguments: Kept.refused.keys.sorted()
+    )
     func refuses(name: String) throws {
         let (status, advice) = try #require(Kept.refused[name])
         let fixtures = Kept.stores.filter { $0.name == name && $0.version == "version-1" }
@@ -108,14 +113,18 @@ private enum Kept {
         #expect(try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb")) == data)
     }
 
-    @Test("that may only be read is not changed", arguments: Kept.readOnly.keys.sorted()) func unchanged(name: String) throws {
+    @Test("that may only be read is not changed", arguments: Kept.readOnly.keys.sorted()) func unchanged(name: String)
+        throws
+    {
         let words = try #require(Kept.readOnly[name])
         let fixtures = Kept.stores.filter { $0.name == name && $0.version == "version-1" }
         try #require(fixtures.count == 1)
         try fixtures[0].copy(to: path)
         let data = try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb"))
         let line = #"{"origin":"af","incarnation":9,"sequence":1,"key":"new","value":"write"}"# + "\n"
-        for verb in [["append", "--region", "eu"], ["ack", "--region", "eu", "--through", "1"], ["drain", "--region", "eu"]] {
+        for verb in [
+            ["append", "--region", "eu"], ["ack", "--region", "eu", "--through", "1"], ["drain", "--region", "eu"],
+        ] {
             let outcome = try Tool.run([verb[0], path] + verb.dropFirst(), input: line)
             #expect(outcome.status != 0 && !outcome.isSignalled, "\(verb)")
             #expect(outcome.talk.contains(words), "\(verb): \(outcome.talk)")

@@ -106,7 +106,8 @@ private struct FrameCodecs {
         }
         #expect(
             uses.tables == [
-                "superblock", "regions", "queue", "seen", "dead", "lost", "controller", "history", "dictionaries", "raft",
+                "superblock", "regions", "queue", "seen", "dead", "lost", "controller", "history", "dictionaries",
+                "raft",
             ]
         )
         // Raw, compressed and with a dictionary; and one with entries that are skipped.

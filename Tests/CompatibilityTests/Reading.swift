@@ -122,7 +122,8 @@ struct Reading {
 
     private static func says(_ line: String, _ wanted: String) -> Bool {
         if line == wanted { return true }
-        guard let line = try? JSON(parsing: Array(line.utf8)), let wanted = try? JSON(parsing: Array(wanted.utf8)) else {
+        guard let line = try? JSON(parsing: Array(line.utf8)), let wanted = try? JSON(parsing: Array(wanted.utf8))
+        else {
             return false
         }
         return says(line, wanted)

@@ -81,7 +81,9 @@ enum FormatTargets {
         },
         decode: { input in
             guard let entries = try? FrameContent.decode(input.span) else { return false }
-            guard (1...FrameContent.entriesMax).contains(entries.count) else { throw Broken("\(entries.count) entries") }
+            guard (1...FrameContent.entriesMax).contains(entries.count) else {
+                throw Broken("\(entries.count) entries")
+            }
             let again = FrameContent.encode(entries[...])
             guard try FrameContent.decode(again.span) == entries else { throw Broken("it encodes to something else") }
             var canonical = Canonical()

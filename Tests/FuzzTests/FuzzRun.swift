@@ -80,7 +80,9 @@ struct FuzzRun {
         let file = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "Corpus/\(name).txt")
         guard let text = try? String(contentsOf: file, encoding: .utf8) else { return [] }
         return text.split(separator: "\n").compactMap { line in
-            line.split(separator: " ", omittingEmptySubsequences: false).last.flatMap { Data(base64Encoded: String($0)) }
+            line.split(separator: " ", omittingEmptySubsequences: false).last.flatMap {
+                Data(base64Encoded: String($0))
+            }
         }.map { Array($0) }
     }
 

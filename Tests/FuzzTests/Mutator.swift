@@ -77,7 +77,9 @@ struct Mutator {
 
     /// The same for lines of text: lines are moved, and numbers and words changed, as often as bytes.
     mutating func mutateText(_ corpus: [[UInt8]]) -> [UInt8] {
-        var lines = pick(corpus).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map { Array($0) }
+        var lines = pick(corpus).split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map {
+            Array($0)
+        }
         for _ in 0...number(below: isOne(of: 4) ? 8 : 2) {
             let place = number(below: lines.count)
             switch number(below: 8) {
@@ -85,7 +87,8 @@ struct Mutator {
             case 1 where lines.count > 1: lines.remove(at: place)
             case 2: lines.swapAt(place, number(below: lines.count))
             case 3, 4: changeNumber(&lines[place])
-            case 5: lines[place].insert(contentsOf: Array(pick(Self.words).utf8), at: number(below: lines[place].count + 1))
+            case 5:
+                lines[place].insert(contentsOf: Array(pick(Self.words).utf8), at: number(below: lines[place].count + 1))
             default: change(&lines[place])
             }
         }

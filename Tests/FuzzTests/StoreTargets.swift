@@ -138,7 +138,9 @@ enum StoreTargets {
         allowance: 1 << 20,
         seeds: {
             var bytes: [UInt8] = []
-            for (kind, origin, numbers) in [(1, 0, [2, 0, 5]), (0, 0, [2, 7, 9]), (0, 0, [3, 1, 4]), (0, 1, [0, 0, 0])]
+            for (kind, origin, numbers) in [
+                (1, 0, [2, 0, 5]), (0, 0, [2, 7, 9]), (0, 0, [3, 1, 4]), (0, 1, [0, 0, 0]),
+            ]
                 as [(UInt8, UInt8, [UInt64])]
             {
                 bytes += [kind, origin]
@@ -161,10 +163,20 @@ enum StoreTargets {
             guard var set = try? AppliedSet(rows) else { return false }
             guard Set(set.rows) == Set(rows), set.takeChanges().isEmpty else { throw Broken("it holds other rows") }
             for row in rows {
-                let identity = WriteIdentity(origin: row.key.origin, incarnation: row.key.incarnation, sequence: row.last)
+                let identity = WriteIdentity(
+                    origin: row.key.origin,
+                    incarnation: row.key.incarnation,
+                    sequence: row.last
+                )
                 if row.key.kind == .range, set.standing(of: identity) != .applied { throw Broken("it forgot one") }
-                let next = WriteIdentity(origin: row.key.origin, incarnation: row.key.incarnation, sequence: row.last &+ 1)
-                if set.standing(of: next) == .new, (try? set.insert([next]))?.count != 1 { throw Broken("it took none") }
+                let next = WriteIdentity(
+                    origin: row.key.origin,
+                    incarnation: row.key.incarnation,
+                    sequence: row.last &+ 1
+                )
+                if set.standing(of: next) == .new, (try? set.insert([next]))?.count != 1 {
+                    throw Broken("it took none")
+                }
             }
             guard (try? AppliedSet(set.rows)) != nil else { throw Broken("its rows are refused") }
             return true

@@ -24,7 +24,8 @@ enum TextTargets {
         name: "json",
         allowance: 1 << 20,
         seeds: {
-            let words = #"{"a":[1,-2,3.5e7,true,false,null,"\u0041\ud83d\ude00\n"],"b":{},"c":[],"d":18446744073709551615}"#
+            let words =
+                #"{"a":[1,-2,3.5e7,true,false,null,"\u0041\ud83d\ude00\n"],"b":{},"c":[],"d":18446744073709551615}"#
             return try lines("Tests/CommandTests/Golden/scenario.in.jsonl").filter {
                 $0.count < 4000 && (try? JSON(parsing: $0)) != nil
             } + [Array(words.utf8)]
@@ -45,7 +46,8 @@ enum TextTargets {
         name: "line",
         allowance: 1 << 20,
         seeds: {
-            let plain = #"{"origin":"us","incarnation":0,"sequence":1,"key":"k","value":"v","timestampMs":-5,"clock":"c"}"#
+            let plain =
+                #"{"origin":"us","incarnation":0,"sequence":1,"key":"k","value":"v","timestampMs":-5,"clock":"c"}"#
             let coded =
                 #"{"origin":"eu-west-1","sequence":"7","keyBase64":"AAECAw==","valueHex":"00ff10","kind":"delete"}"#
             return [Array(plain.utf8), Array(coded.utf8)]
@@ -128,7 +130,8 @@ enum TextTargets {
     /// Changes a row behind its checksum.
     private static func changeRow(_ line: inout [UInt8], _ mutator: inout Mutator) {
         guard let members = try? JSON(parsing: line).members, let name = members["table"]?.stringValue,
-            let table = Table(name: name), var key = members["keyBase64"]?.stringValue.flatMap({ Data(base64Encoded: $0) }),
+            let table = Table(name: name),
+            var key = members["keyBase64"]?.stringValue.flatMap({ Data(base64Encoded: $0) }),
             let value = members["valueBase64"]?.stringValue.flatMap({ Data(base64Encoded: $0) }), value.count >= 8
         else { return mutator.changeNumber(&line) }
         var fields = Array(value.dropLast(8))
@@ -165,7 +168,9 @@ enum TextTargets {
             for _ in 0...mutator.number(below: 3) {
                 let place = mutator.number(below: lines.count)
                 if mutator.isOne(of: 3) {
-                    lines = mutator.mutateText([Array(lines.joined(separator: [10]))]).split(separator: 10).map { Array($0) }
+                    lines = mutator.mutateText([Array(lines.joined(separator: [10]))]).split(separator: 10).map {
+                        Array($0)
+                    }
                     if lines.isEmpty { return [] }
                 } else {
                     changeRow(&lines[place], &mutator)
