@@ -22,7 +22,9 @@ struct FuzzTarget: Sendable {
     var size: @Sendable ([UInt8]) -> Int = { $0.count }
     /// How much of a long run's time it gets.
     var share = 1.0
-    /// Decodes an input; false when it was refused. Throws ``Broken``.
+    /// Decodes an input; false when it was refused.
+    ///
+    /// Throws ``Broken``.
     var decode: @Sendable ([UInt8]) throws -> Bool
 }
 

@@ -2,7 +2,9 @@ import HoldfastTesting
 import ReplayFormat
 import TestSupport
 
-/// A damaged data file: a fixture, and what is done to it. Thirteen bytes a step behind one that names the fixture.
+/// A damaged data file: a fixture, and what is done to it.
+///
+/// Thirteen bytes a step behind one that names the fixture.
 struct Recipe {
     enum Step: UInt8, CaseIterable {
         /// Bits of a byte flip.
