@@ -144,6 +144,9 @@ struct FuzzRun {
         if unsafe access("/dev/shm", W_OK) == 0 { unsafe setenv("TMPDIR", "/dev/shm", 1) }
         dup2(unsafe open("/dev/null", O_WRONLY), 1)
         dup2(unsafe open(path + ".talk", O_WRONLY | O_CREAT, 0o600), 2)
+        // What is too large for the heap's end would be mapped, and not be seen.
+        var most = rlimit(rlim_cur: 2 << 30, rlim_max: 2 << 30)
+        unsafe setrlimit(__rlimit_resource_t(UInt32(RLIMIT_DATA.rawValue)), &most)
         Heap.run {
             do {
                 var run = FuzzRun(target: target, seed: seed, inputs: inputs, seconds: seconds, note: note)
