@@ -107,7 +107,7 @@ private struct Bomb {
         await #expect(processExitsWith: .success) {
             Heap.run {
                 // Two bytes a value, or a few.
-                let lines = [("[", "0,"), ("{\"a\":[", "[],"), ("[", "{\"\":0},")].map { beginning, value in
+                let lines = [("[", "0,"), ("{\"a\":[", "{\"\":0},")].map { beginning, value in
                     Array(beginning.utf8)
                         + Array(repeatElement(Array(value.utf8), count: 4 << 20 / value.utf8.count).joined())
                 }
