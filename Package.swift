@@ -104,7 +104,7 @@ let package = Package(
         ),
         .target(
             name: "TestSupport",
-            dependencies: ["CPlatform", "Holdfast", "HoldfastTesting"],
+            dependencies: ["CPlatform", "Holdfast", "HoldfastTesting", "ReplayFormat", "Zstd"],
             path: "Tests/TestSupport",
             swiftSettings: strict
         ),
@@ -133,6 +133,24 @@ let package = Package(
                 "HoldfastTesting", "LMDB", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
             ],
             exclude: ["killer.c", "recorder.c"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "FuzzTests",
+            dependencies: [
+                "Bytes", "Holdfast", "HoldfastTesting", "HoldfastTool", "Pages", "Platform", "RegionFailover",
+                "ReplayFormat", "ReplayStore", "TestSupport", "Zstd",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            exclude: ["Corpus"],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "CompatibilityTests",
+            dependencies: [
+                "Bytes", "Holdfast", "HoldfastTesting", "HoldfastTool", "RegionFailover", "ReplayFormat", "ReplayStore",
+                "TestSupport", "Zstd",
+            ],
             swiftSettings: strict
         ),
         .testTarget(

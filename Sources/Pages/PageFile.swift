@@ -70,7 +70,8 @@ package final class PageFile: Sendable {
 
     /// Whether everything that was read until now is of the commit that `meta` names, and of no later one.
     package func isCurrent(_ meta: Meta) throws(PageError) -> Bool {
-        try newestMeta().transaction <= meta.transaction + 1
+        let newest = try newestMeta().transaction
+        return newest <= meta.transaction || newest - meta.transaction == 1
     }
 
     /// The number of whole pages in the file now.
@@ -109,6 +110,11 @@ package final class PageFile: Sendable {
         let pages = Self.overflowPages(size, pageSize: pageSize)
         guard number >= 2, number <= lastPage, UInt64(pages) <= lastPage - number + 1 else {
             throw PageError("a value of \(size) bytes there is not inside the file", page: number)
+        }
+        // The last page is what the meta page says: no more is asked for than the file has.
+        let end = try self.pages()
+        guard number < end, UInt64(pages) <= end - number else {
+            throw PageError("the file ends inside its value", page: number)
         }
         let bytes = try bytes(of: number, count: pages)
         guard bytes.count >= Page.headerSize + size else {

@@ -99,7 +99,9 @@ package struct PageWalk: Sendable {
             rows.append((page, leaf.key(node), leaf.value(node), leaf))
         }
         // Every commit that follows another one frees pages, and lists them under its own number, which is the last.
-        if let newest = rows.last.map({ $0.key.span.little64(at: 0) }), newest != meta.transaction {
+        if let newest = rows.last.flatMap({ $0.key.count == 8 ? $0.key.span.little64(at: 0) : nil }),
+            newest != meta.transaction
+        {
             note(
                 "torn",
                 "the meta page is of transaction \(meta.transaction), and the free list of \(newest): one page has parts of two",
@@ -109,6 +111,9 @@ package struct PageWalk: Sendable {
         }
         for row in rows {
             do throws(PageError) {
+                guard row.key.count == 8 else {
+                    throw PageError("a row of the free list has a key of \(row.key.count) bytes", page: row.page)
+                }
                 let ids = try identifiers(row.value, row.leaf)
                 for id in ids {
                     guard id >= 2, id < free.end else {

@@ -74,7 +74,9 @@ package struct DeadRow: Sendable, Hashable {
         self.cause = cause
         attempts = try reader.number(UInt32.self, "attempts")
         parkedAt = Timestamp(milliseconds: try reader.signed("parked at"))
-        let reason = try reader.array(Int(try reader.number(UInt16.self, "reason length")), "reason")
+        let reasonLength = Int(try reader.number(UInt16.self, "reason length"))
+        guard reasonLength <= Self.reasonMax else { throw FormatError("a reason of \(reasonLength) bytes") }
+        let reason = try reader.array(reasonLength, "reason")
         self.reason = String(decoding: reason, as: UTF8.self)
         let content = try reader.array(reader.remaining, "entry")
         let entries = try FrameContent.decode(content.span)

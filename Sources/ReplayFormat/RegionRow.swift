@@ -145,7 +145,9 @@ package struct RegionRow: Sendable, Hashable {
         guard let overflow = QueueLimits.Overflow(rawValue: overflow) else {
             throw FormatError("overflow policy \(overflow) is unknown")
         }
-        let reason = try reader.array(Int(try reader.number(UInt16.self, "reason length")), "pause reason")
+        let reasonLength = Int(try reader.number(UInt16.self, "reason length"))
+        guard reasonLength <= Self.pauseReasonMax else { throw FormatError("a reason of \(reasonLength) bytes") }
+        let reason = try reader.array(reasonLength, "pause reason")
         try reader.end("a region row")
         needsResync = flags & Flag.needsResync != 0
         isPaused = flags & Flag.isPaused != 0

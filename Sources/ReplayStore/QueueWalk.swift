@@ -172,7 +172,7 @@ struct QueueWalk {
     private var lostBehindHead: UInt64 {
         ranges.reduce(into: 0) { sum, range in
             let first = max(range.first, row.headPosition)
-            if range.last >= first, range.last < row.nextPosition { sum += range.last - first + 1 }
+            if range.last >= first, range.last < row.nextPosition { sum &+= range.last - first &+ 1 }
         }
     }
 
@@ -187,7 +187,7 @@ struct QueueWalk {
         if blocks == 0, row.entries > 0, !isDamaged {
             note("counters", "\(row.entries) entries are counted, none is there.")
         }
-        if row.entries != row.nextPosition - row.headPosition - lostBehindHead {
+        if row.entries &+ lostBehindHead != row.nextPosition - row.headPosition {
             note(
                 "counters",
                 "Region '\(region)' has \(row.entries) entries between \(row.headPosition) and \(row.nextPosition)."

@@ -70,7 +70,7 @@ struct Recovery {
             throw HoldfastError(error)
         }
         // Never back: above every epoch that any row speaks of.
-        snapshot.epoch = epochMax + 1
+        snapshot.epoch = epochMax == .max ? .max : epochMax + 1
         return (snapshot, true)
     }
 
@@ -96,11 +96,16 @@ struct Recovery {
         as store: StoreID
     ) throws(HoldfastError) -> [StoreRecover.Region] {
         var numbers = numbers(of: snapshot.configuration.regions)
-        var next = (numbers.values.max() ?? 0) + 1
-        for region in snapshot.configuration.regions.sorted() where numbers[region] == nil {
-            numbers[region] = next
-            next += 1
+        let last = numbers.values.max() ?? 0
+        let new = snapshot.configuration.regions.sorted().filter { numbers[$0] == nil }
+        guard UInt64(last) + UInt64(new.count) < UInt64(UInt32.max) else {
+            throw HoldfastError(
+                code: .damaged,
+                message: "A row speaks of queue \(last), which no store has had: nothing was written."
+            )
         }
+        for (offset, region) in new.enumerated() { numbers[region] = last + UInt32(offset) + 1 }
+        let next = last + UInt32(new.count) + 1
         let queues = numbers.map {
             DumpHeader.Region(region: $0.key, queue: $0.value, head: 1, through: 0, anchors: [:])
         }
@@ -155,7 +160,10 @@ struct Recovery {
         let kept = rows.history.keys.sorted().suffix(snapshot.configuration.historyCapacity)
         let last = kept.last ?? 0
         let eventsKey = Key.controller(ControllerRows.Name.events.rawValue)
-        let stored = fields[eventsKey].flatMap { fields in try? ControllerRows.number(decoding: fields.span) } ?? 1
+        let stored = max(
+            1,
+            fields[eventsKey].flatMap { fields in try? ControllerRows.number(decoding: fields.span) } ?? 1
+        )
         // Events come without a gap to the last: only those that do are kept.
         var number = stored - 1 > last || isTrusted ? stored - 1 : last
         fields[eventsKey] = ControllerRows.number(number + 1)
@@ -267,7 +275,7 @@ struct Recovery {
             ledger[key] = LostRow(
                 reason: .missing,
                 at: now,
-                entries: UInt64(range.count),
+                entries: range.upperBound - range.lowerBound + 1,
                 rawBytes: 0,
                 anchor: anchor
             )
@@ -296,13 +304,13 @@ struct Recovery {
                 let last = max(1, row.headPosition - 1)
                 let key = Key.lost(region, queue: row.number, first: 1, last: last)
                 var lost = ledger[key] ?? LostRow(reason: .missing, at: now, entries: 0, rawBytes: 0, anchor: .zero)
-                lost.entries += missing
+                lost.entries &+= missing
                 ledger[key] = lost
-                row.counters.lost += missing
+                row.counters.lost &+= missing
                 result.unaccounted = missing
             } else {
                 // Nothing tells what became of what stood before: it left the queue.
-                row.counters.acknowledged += missing
+                row.counters.acknowledged &+= missing
             }
         }
         let isIncomplete = !gaps.isEmpty || result.unaccounted > 0 || result.isAcknowledgedUnknown

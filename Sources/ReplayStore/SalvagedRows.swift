@@ -56,7 +56,8 @@ struct SalvagedRows {
         } else if let found = try? LostRow.read(key, value.span) {
             lost[key] = found
         } else if (try? EventRow.read(key, value.span)) != nil, let number = try? Key.number(from: key.span) {
-            history[number] = value
+            // No event has the greatest number: there is always a next one.
+            if number < .max { history[number] = value }
         } else if (try? DictionaryRow.read(key, value.span)) != nil {
             dictionaries[key] = value
         } else if let fields = try? Row.open(value.span, key: key, in: .superblock) {

@@ -174,10 +174,10 @@ package final class StoreLoader {
     package func add(_ entry: QueueEntry, to region: RegionID) throws(HoldfastError) {
         guard var queue = queues[region] else { throw Self.malformed("its header does not name region '\(region)'.") }
         queues[region] = nil
+        guard entry.position > 0, entry.position < .max, entry.position >= queue.next ?? 1 else {
+            throw Self.malformed("position \(entry.position) of region '\(region)' is out of order.")
+        }
         if queue.next != entry.position {
-            guard entry.position > 0, entry.position < .max, entry.position > (queue.next ?? 1) - 1 else {
-                throw Self.malformed("position \(entry.position) of region '\(region)' is out of order.")
-            }
             try flush(&queue)
             if let anchor = queue.anchors[entry.position] { queue.chain = anchor } else { queue.beginAnew() }
         }

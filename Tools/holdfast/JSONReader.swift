@@ -5,6 +5,9 @@ struct JSONReader {
 
     /// How deep arrays and objects may lie in each other.
     private static let depthMax = 64
+    /// How many values there may be: each takes more memory than the two bytes that it may have.
+    private static let valuesMax = 1 << 20
+    private var values = 0
 
     init(_ bytes: [UInt8]) { self.bytes = bytes }
 
@@ -33,6 +36,8 @@ struct JSONReader {
 
     private mutating func value(depth: Int) throws(JSONError) -> JSON {
         guard depth <= Self.depthMax else { throw error("it is nested more than \(Self.depthMax) deep") }
+        values += 1
+        guard values <= Self.valuesMax else { throw error("it has more than \(Self.valuesMax) values") }
         skipSpace()
         switch next {
         case UInt8(ascii: "{"): return try object(depth: depth)
