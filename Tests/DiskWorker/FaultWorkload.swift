@@ -139,7 +139,7 @@ struct FaultWorkload {
     }
 
     private mutating func note(_ error: HoldfastError, wasPoisoned: Bool) {
-        let isLimit = error.code == .full && error.field == "entriesMax"
+        let isLimit = error.code == .full && error.field == "entries"
         codes[isLimit ? "limit" : error.code.description, default: 0] += 1
         if wasPoisoned, error.code != .poisoned { faults.append("not poisoned, after it was: \(error)") }
         if !isLimit, !allowed.contains(error.code.description) {
