@@ -45,5 +45,5 @@ enum MountedDisk: String, Sendable, CaseIterable {
     }
 
     /// Where files are in memory, so that a sync costs nothing; nil where there is no such place.
-    static let fastDirectory = access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : nil as String?
+    static let fastDirectory = unsafe access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : nil as String?
 }

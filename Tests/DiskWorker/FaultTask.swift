@@ -158,7 +158,7 @@ extension FaultTask {
             operations: operations,
             begin: { setFileSizeMax(UInt($0)) },
             end: {
-                setFileSizeMax(UInt(RLIM_INFINITY))
+                setFileSizeMax(UInt.max)
                 return 1
             },
             settle: { 0 },

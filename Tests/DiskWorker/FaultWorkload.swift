@@ -98,7 +98,7 @@ struct FaultWorkload {
 
     private mutating func deliver(_ region: RegionID) async {
         let wasPoisoned = isPoisoned
-        do {
+        do throws(HoldfastError) {
             let most = Int.random(in: 1...60, using: &random)
             for try await batch in controller.batches(for: region, entriesMax: most) {
                 oracle.received(batch)
@@ -107,10 +107,8 @@ struct FaultWorkload {
                 oracle.acknowledged(receipt, batch)
                 if Bool.random(using: &random) { return }
             }
-        } catch let error as HoldfastError {
-            note(error, wasPoisoned: wasPoisoned)
         } catch {
-            faults.append("an error of another type: \(error)")
+            note(error, wasPoisoned: wasPoisoned)
         }
     }
 

@@ -76,7 +76,10 @@ struct FullTask {
         var random = SplitMix64(seed: sequence)
         var value: [UInt8] = []
         value.reserveCapacity(size + 8)
-        while value.count < size { withUnsafeBytes(of: random.next()) { unsafe value.append(contentsOf: $0) } }
+        while value.count < size {
+            let word = random.next()
+            for shift in stride(from: 0, to: 64, by: 8) { value.append(UInt8(truncatingIfNeeded: word >> shift)) }
+        }
         return OutstandingWrite(
             origin: "us",
             incarnation: 1,
