@@ -264,6 +264,13 @@ extension HoldfastError {
         case 28, 122:
             self.init(code: .full, message: "The disk is full. Free space on it, or replay and acknowledge.")
             field = "disk"
+        case 27:
+            self.init(
+                code: .full,
+                message:
+                    "The process may not make the file that long. Raise the limit on the size of files ('ulimit -f')."
+            )
+            field = "fileSize"
         default:
             self.init(
                 code: .ioFailed,

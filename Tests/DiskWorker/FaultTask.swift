@@ -140,7 +140,7 @@ extension FaultTask {
             begin: { library.arm(calls, first: $0, number: number, manner, lasts: lasts) },
             end: library.disarm,
             settle: library.settle,
-            allowed: isSpace ? ["full", "ioFailed", "poisoned"] : ["ioFailed", "poisoned"],
+            allowed: isSpace || manner == .half ? ["full", "ioFailed", "poisoned"] : ["ioFailed", "poisoned"],
             // A disk that is full for a call leaves the handle as it is, unless LMDB met it in its last step.
             survives: isSpace && (calls == .write || calls == .sync) ? true : nil
         )

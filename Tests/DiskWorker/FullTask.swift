@@ -73,24 +73,24 @@ struct FullTask {
 
     /// Bytes that cannot be compressed, mostly some hundred, sometimes many pages: a function of the sequence.
     private static func write(_ sequence: UInt64, _ size: Int) -> OutstandingWrite {
-        var random = SplitMix64(seed: sequence)
-        var value: [UInt8] = []
-        value.reserveCapacity(size + 8)
-        while value.count < size {
-            let word = random.next()
-            for shift in stride(from: 0, to: 64, by: 8) { value.append(UInt8(truncatingIfNeeded: word >> shift)) }
-        }
+        let start = Int((sequence &* 0x9E37_79B9_7F4A_7C15) >> 44)
         return OutstandingWrite(
             origin: "us",
             incarnation: 1,
             sequence: sequence,
             key: Array("k\(sequence % 50)".utf8),
-            value: value,
+            value: Array(noise[start..<(start + size)]),
             kind: .put,
             timestamp: nil,
             clock: []
         )
     }
+
+    /// 2 MiB of it, of which each value is a piece.
+    private static let noise: [UInt8] = {
+        var random = SplitMix64(seed: 0)
+        return (0..<(2 << 20)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+    }()
 
     private mutating func anyRegion() -> RegionID { Self.regions.randomElement(using: &random) ?? "us" }
 
