@@ -23,8 +23,8 @@ struct FileFault: Sendable, CustomTestStringConvertible {
             Self(calls: "durable", number: EIO, manner: "done", lasts: true),
         ]
         + [ENOSPC, EDQUOT].flatMap { number in
-            [false, true].map { Self(calls: "any", number: number, manner: "notDone", lasts: $0) }
-                + [Self(calls: "write", number: number, manner: "notDone", lasts: false)]
+            [false, true].map { Self(calls: "other", number: number, manner: "notDone", lasts: $0) }
+                + [Self(calls: "durable", number: number, manner: "done", lasts: false)]
         }
 
     var name: String {

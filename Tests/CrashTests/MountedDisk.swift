@@ -5,18 +5,18 @@ import TestSupport
 
 /// A small disk in a mount namespace of its own: it goes with the process that was started in it.
 enum MountedDisk: String, Sendable, CaseIterable {
-    /// 24 MiB of memory.
+    /// 16 MiB of memory.
     case tmpfs
-    /// A file of 48 MiB with ext4 on it, through a loop device.
+    /// A file of 24 MiB with ext4 on it, through a loop device.
     case ext4
 
     /// Runs a program with the disk mounted at `directory` + `/disk`.
     func run(in directory: String, _ program: String, _ arguments: [String]) throws -> Tool.Outcome {
         let mounting =
             switch self {
-            case .tmpfs: "mount -t tmpfs -o size=24m none \"$1/disk\""
+            case .tmpfs: "mount -t tmpfs -o size=16m none \"$1/disk\""
             case .ext4:
-                "truncate -s 48M \"$1/image\" && mkfs.ext4 -q -F -m 0 \"$1/image\" && mount -o loop \"$1/image\" \"$1/disk\""
+                "truncate -s 24M \"$1/image\" && mkfs.ext4 -q -F -m 0 \"$1/image\" && mount -o loop \"$1/image\" \"$1/disk\""
             }
         let script = "PATH=$PATH:/sbin:/usr/sbin; mkdir \"$1/disk\" && \(mounting) && shift && exec \"$@\""
         let isolated = ["--mount"] + (getuid() == 0 ? [] : ["--user", "--map-root-user"])

@@ -2,16 +2,16 @@ import Glibc
 
 /// The library `faults.c`, which the test has loaded before everything else.
 struct FaultLibrary: Sendable {
-    /// The calls that can fail: bits, as in `faults.c`.
+    /// The calls that can fail: bits, as in `faults.c`; `other` is all but the synchronous writes, which are those of meta pages.
     enum Calls: String, CaseIterable, Sendable {
-        case write, sync, durable, any
+        case write, sync, durable, other
 
         var bits: Int32 {
             switch self {
             case .write: 1
             case .sync: 2
             case .durable: 4
-            case .any: 31
+            case .other: 31 & ~4
             }
         }
     }

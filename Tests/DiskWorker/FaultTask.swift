@@ -88,7 +88,8 @@ struct FaultTask {
             return
         }
         await workload.run(operations: operations)
-        tally.failedCalls += end()
+        let failed = end()
+        tally.failedCalls += failed
         // The fault has gone: a handle that is not poisoned goes on without a restart.
         let wasPoisoned = workload.isPoisoned
         for region in FaultWorkload.regions where !wasPoisoned {
@@ -96,7 +97,7 @@ struct FaultTask {
         }
         let goesOn = await workload.append(to: "eu")
         if goesOn == wasPoisoned { wrong("poisoned \(wasPoisoned), and the next append went through: \(goesOn)") }
-        if let survives, survives == wasPoisoned { wrong("the handle is poisoned: \(wasPoisoned)") }
+        if let survives, failed > 0, survives == wasPoisoned { wrong("the handle is poisoned: \(wasPoisoned)") }
         if wasPoisoned { tally.poisoned += 1 }
         await workload.controller.close()
         tally.forgotten += settle()
@@ -141,8 +142,8 @@ extension FaultTask {
             end: library.disarm,
             settle: library.settle,
             allowed: isSpace || manner == .half ? ["full", "ioFailed", "poisoned"] : ["ioFailed", "poisoned"],
-            // A disk that is full for a call leaves the handle as it is, unless LMDB met it in its last step.
-            survives: isSpace && (calls == .write || calls == .sync) ? true : nil
+            // A disk that is full leaves the handle as it is, unless LMDB met that in its last step.
+            survives: isSpace ? calls != .durable : nil
         )
         try await task.run(first: first, step: step).show(arguments[1...4].joined(separator: " "))
     }

@@ -16,7 +16,7 @@ do {
 
 func usage() {
     print(
-        "usage: DiskWorker calls DIRECTORY write|sync|durable|any ERRNO notDone|done|half once|lasts SEED OPERATIONS FIRST STEP"
+        "usage: DiskWorker calls DIRECTORY write|sync|durable|other ERRNO notDone|done|half once|lasts SEED OPERATIONS FIRST STEP"
     )
     print("       DiskWorker fileSize DIRECTORY SEED OPERATIONS FIRST STEP WORKLOADS")
     print("       DiskWorker full STORE SEED ACKNOWLEDGEMENTS none|FILLER")
