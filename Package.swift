@@ -128,7 +128,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "DiskWorker",
-            dependencies: ["Holdfast", "HoldfastTesting", "Platform", "ReplayStore", log],
+            dependencies: ["Holdfast", "HoldfastTesting", "Platform", "ReplayStore", "TestSupport", log],
             path: "Tests/DiskWorker",
             swiftSettings: strict
         ),

@@ -37,32 +37,27 @@ import Testing
         }
 
         /// Writes of all sizes that cannot be compressed, 60 KiB or so.
-        mutating func append() async throws {
-            var writes: [OutstandingWrite] = []
-            for _ in 0..<40 {
+        mutating func append(_ count: Int = 40) async throws {
+            let writes = (0..<count).map { _ in
                 sequence += 1
-                let words =
-                    Int.random(in: 0..<20, using: &random) == 0 ? 1_500 : Int.random(in: 1...200, using: &random)
-                var value: [UInt8] = []
-                for _ in 0..<words {
-                    let word = random.next()
-                    value += (0..<8).map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) }
-                }
-                writes.append(
-                    OutstandingWrite(origin: "us", incarnation: 1, sequence: sequence, key: [7], value: value)
-                )
+                let isLarge = Int.random(in: 0..<20, using: &random) == 0
+                let size = isLarge ? 12_000 : Int.random(in: 8...1_600, using: &random)
+                return Noise.write(sequence, size)
             }
             try await controller.append(writes, to: "eu")
         }
 
-        mutating func cycle() async throws {
+        /// As much leaves the queue as has come, a little sooner or later: so many are left.
+        mutating func cycle(backlog: UInt64 = 2_000) async throws {
             try await append()
-            let most = Int.random(in: 20...60, using: &random)
-            for try await batch in controller.batches(for: "eu", entriesMax: most) {
+            let left = backlog + UInt64.random(in: 0...60, using: &random)
+            while sequence - delivered > left {
+                let most = Int.random(in: 1...60, using: &random)
+                var batches = controller.batches(for: "eu", entriesMax: most).makeAsyncIterator()
+                let batch = try #require(try await batches.next())
                 try #require(batch.entries.first?.write.sequence == delivered + 1)
                 delivered += UInt64(batch.entries.count)
                 try await batch.acknowledge()
-                if sequence - delivered < 400 { break }
             }
         }
 
@@ -78,7 +73,7 @@ import Testing
     func keepsItsSize(seed: UInt64) async throws {
         var churn = try await Churn(seed: seed, TemporaryDirectory(in: MountedDisk.fastDirectory))
         var random = SplitMix64(seed: seed &+ 1)
-        for _ in 0..<(Self.cycles / 5) { try await churn.cycle() }
+        for _ in 0..<(50 + Self.cycles / 5) { try await churn.cycle() }
         let before = try churn.sizes()
         var readers: [(process: Process, until: Int, pipe: Pipe)] = []
         var (started, killed) = (0, 0)
@@ -93,7 +88,7 @@ import Testing
                 let pipe = Pipe()
                 (reader.standardOutput, reader.standardError) = (pipe, FileHandle.nullDevice)
                 try reader.run()
-                readers.append((reader, cycle + Int.random(in: 1...30, using: &random), pipe))
+                readers.append((reader, cycle + Int.random(in: 0...8, using: &random), pipe))
                 started += 1
             }
             for reader in readers where reader.until <= cycle || cycle == Self.cycles - 1 {
@@ -126,7 +121,7 @@ import Testing
         var sizes: [(file: Int64, used: Int64)] = []
         for isDumped in [false, true] {
             var churn = try await Churn(seed: seed, TemporaryDirectory(in: MountedDisk.fastDirectory))
-            for _ in 0..<50 { try await churn.cycle() }
+            for _ in 0..<60 { try await churn.cycle() }
             let dump = Tool.process(["dump", churn.path])
             let pipe = Pipe()
             (dump.standardOutput, dump.standardError) = (pipe, FileHandle.nullDevice)
@@ -169,7 +164,7 @@ import Testing
         var churn = try await Churn(seed: seed, TemporaryDirectory())
         var bytes = 0
         while bytes < Self.drainMiB << 20 {
-            try await churn.append()
+            try await churn.append(400)
             bytes = Int(try await churn.controller.pending(for: "eu").bytes)
         }
         let full = try churn.sizes()

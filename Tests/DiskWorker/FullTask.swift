@@ -4,6 +4,7 @@ import HoldfastTesting
 import Logging
 import Platform
 import ReplayStore
+import TestSupport
 
 /// Fills a disk by appends, then acknowledges on it: before each acknowledgement the disk refuses an append.
 struct FullTask {
@@ -71,27 +72,6 @@ struct FullTask {
 
     // MARK: Writes
 
-    /// Bytes that cannot be compressed, mostly some hundred, sometimes many pages: a function of the sequence.
-    private static func write(_ sequence: UInt64, _ size: Int) -> OutstandingWrite {
-        let start = Int((sequence &* 0x9E37_79B9_7F4A_7C15) >> 44)
-        return OutstandingWrite(
-            origin: "us",
-            incarnation: 1,
-            sequence: sequence,
-            key: Array("k\(sequence % 50)".utf8),
-            value: Array(noise[start..<(start + size)]),
-            kind: .put,
-            timestamp: nil,
-            clock: []
-        )
-    }
-
-    /// 2 MiB of it, of which each value is a piece.
-    private static let noise: [UInt8] = {
-        var random = SplitMix64(seed: 0)
-        return (0..<(2 << 20)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
-    }()
-
     private mutating func anyRegion() -> RegionID { Self.regions.randomElement(using: &random) ?? "us" }
 
     private func left(_ region: RegionID) -> Int { (queued[region]?.count ?? 0) - (gone[region] ?? 0) }
@@ -106,7 +86,7 @@ struct FullTask {
             default: Int.random(in: 60_000...700_000, using: &random)
             }
         let count = size < 5_000 ? Int.random(in: 1...40, using: &random) : 1
-        let writes = (0..<UInt64(count)).map { Self.write(sequence + 1 + $0, min(size, bytesMax)) }
+        let writes = (0..<UInt64(count)).map { Noise.write(sequence + 1 + $0, min(size, bytesMax)) }
         let regions = Int.random(in: 0..<5, using: &random) == 0 ? ["us", "eu"] : [anyRegion()]
         do throws(HoldfastError) {
             try await controller.append(writes, to: regions)
@@ -178,7 +158,7 @@ struct FullTask {
         for entry in batch.entries {
             let index = Int(entry.position) - 1
             guard let wanted = queued[region], index < wanted.count, wanted[index] == entry.write.sequence,
-                entry.write == Self.write(wanted[index], entry.write.value.count)
+                entry.write == Noise.write(wanted[index], entry.write.value.count)
             else {
                 failures.append("\(region), position \(entry.position): write \(entry.write.sequence)")
                 continue
