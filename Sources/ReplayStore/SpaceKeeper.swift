@@ -126,7 +126,7 @@ final class SpaceKeeper {
         _ = try? environment.clearStaleReaders()
         let limit = System.fileSizeMax
         if extend(to: min(end + Self.aheadMin, limit)) || extend(to: min(end, limit)) { return }
-        giveUpReserve()
+        trimReserve(to: 0)
         if extend(to: min(end, limit)) { return }
         let size = (try? file.size()) ?? 0
         try? file.truncate(to: max(size, min(end, limit)))
@@ -150,8 +150,10 @@ final class SpaceKeeper {
     func close() {
         let used = used
         let wanted = reserveWanted(used)
-        guard giveBackAhead(used), reserve < wanted, !hasLeft else { return }
-        _ = takeReserve(wanted) || takeReserve(wanted / 2)
+        guard giveBackAhead(used), !hasLeft else { return }
+        // A store that was compacted needs less of it.
+        if reserve > wanted { trimReserve(to: wanted) }
+        if reserve < wanted { _ = takeReserve(wanted) || takeReserve(wanted / 2) }
     }
 
     // MARK: The disk
@@ -205,10 +207,10 @@ final class SpaceKeeper {
         }
     }
 
-    private func giveUpReserve() {
+    private func trimReserve(to bytes: Int64) {
         guard let held = try? File(regular: directory + Self.reserveName, O_RDWR) else { return }
-        try? held.truncate(to: 0)
-        reserve = 0
+        try? held.truncate(to: bytes)
+        reserve = bytes
     }
 
     /// The bytes of the pages that are free inside the file.

@@ -17,6 +17,8 @@ import Testing
 
     /// Appends a batch, delivers one, and acknowledges it, with some batches left in the queue.
     private struct Churn {
+        static let options = StoreOptions(acknowledgeReserveBytes: 64 << 10)
+
         let directory: TemporaryDirectory
         let controller: RegionFailoverController
         var random: SplitMix64
@@ -30,7 +32,7 @@ import Testing
             controller = try await RegionFailoverController.create(
                 at: directory.appending("store"),
                 configuration: FailoverConfiguration(local: "us", regions: ["us", "eu"]),
-                options: StoreOptions(acknowledgeReserveBytes: 64 << 10),
+                options: Self.options,
                 // Time stands still, so that the same seed gives the same bytes.
                 time: ManualTime(wallMilliseconds: 1_800_000_000_000)
             )
@@ -176,6 +178,7 @@ import Testing
         await churn.controller.close()
         let before = try churn.sizes()
         let report = try StoreCompact.inPlace(churn.path)
+        await (try RegionFailoverController.open(at: churn.path, options: Churn.options)).close()
         let names = try FileManager.default.contentsOfDirectory(atPath: churn.path)
         let all = try names.reduce(0) { try $0 + File(churn.path + "/" + $1, O_RDONLY).allocatedBytes() }
         print(

@@ -69,7 +69,7 @@ struct FileFault: Sendable, CustomTestStringConvertible {
         // All calls of a short workload; every seventh of a longer one, unless all are asked for.
         for seed in 1...(Self.seeds ?? 1) {
             let directory = try TemporaryDirectory(in: MountedDisk.fastDirectory)
-            let shares = Self.seeds == nil ? [("6", "1", "1"), ("40", "\(1 + seed % 7)", "17")] : [("40", "1", "1")]
+            let shares = Self.seeds == nil ? [("6", "1", "1"), ("40", "\(1 + seed % 7)", "7")] : [("40", "1", "1")]
             for (operations, first, step) in shares {
                 try run(
                     [

@@ -3,7 +3,8 @@
 // fault_arm() says which calls count, which of them is the first to fail, with which error, whether all later ones fail too,
 // and how: it is not done; it is done, and reported as failed; half of it is done. A sync that fails forgets: the pages that
 // were written to data.mdb since the last sync get their old bytes back in fault_settle(), unless they are written and synced
-// again before, as Linux drops pages from its memory which it could not write. Without fault_arm() nothing happens.
+// again before, as Linux drops pages from its memory which it could not write. A synchronous write that is done and reported
+// as failed is on the disk, and what is written over it is not until it is synced. Without fault_arm() nothing happens.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -27,8 +28,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int armed, calls, error, how, lasts;
 static long first, seen, failed;
 
-// The bytes on the disk of pages that were written since; forgotten ones come back.
-static struct { unsigned char *old; int forgotten; } pages[PAGES];
+// The bytes on the disk of pages that were written since; those that are not just to be written come back.
+enum { WRITTEN, FORGOTTEN, KEPT, KEPT_WRITTEN };
+static struct { unsigned char *old; int state; } pages[PAGES];
 static int data = -1;
 
 #define REAL(name, type) \
@@ -61,7 +63,7 @@ static int is_data(int descriptor) {
 static void keep(int descriptor, off_t offset, size_t count) {
     if (!is_data(descriptor)) return;
     for (off_t page = offset / PAGE; page * PAGE < offset + (off_t)count && page < PAGES; page++) {
-        pages[page].forgotten = 0;
+        pages[page].state = pages[page].state >= KEPT ? KEPT_WRITTEN : WRITTEN;
         if (pages[page].old) continue;
         pages[page].old = calloc(1, PAGE);
         if (pread(data, pages[page].old, PAGE, page * PAGE) < 0) abort();
@@ -71,15 +73,16 @@ static void keep(int descriptor, off_t offset, size_t count) {
 static void let_go(off_t page) {
     free(pages[page].old);
     pages[page].old = NULL;
-    pages[page].forgotten = 0;
+    pages[page].state = WRITTEN;
 }
 
 // All that was written is on the disk, or will never be.
 static void settle_sync(int descriptor, int has_failed) {
     if (!is_data(descriptor)) return;
     for (off_t page = 0; page < PAGES; page++) {
-        if (!pages[page].old || pages[page].forgotten) continue;
-        if (has_failed) pages[page].forgotten = 1; else let_go(page);
+        if (!pages[page].old || pages[page].state == FORGOTTEN || pages[page].state == KEPT) continue;
+        if (!has_failed) let_go(page);
+        else pages[page].state = pages[page].state == WRITTEN ? FORGOTTEN : KEPT;
     }
 }
 
@@ -108,7 +111,7 @@ long fault_settle(void) {
     long result = 0;
     off_t end = data >= 0 && fstat(data, &status) == 0 ? status.st_size : 0;
     for (off_t page = 0; page < PAGES; page++) {
-        if (pages[page].forgotten && (page + 1) * PAGE <= end) {
+        if (pages[page].state != WRITTEN && (page + 1) * PAGE <= end) {
             if (syscall(SYS_pwrite64, data, pages[page].old, PAGE, page * PAGE) != PAGE) abort();
             result++;
         }
@@ -140,7 +143,9 @@ static ssize_t written(int descriptor, const struct iovec *parts, int count, off
         keep(descriptor, start, length);
         result = REALLY(count);
         if (is_durable && is_data(descriptor) && start / PAGE < PAGES) {
-            if (fault) pages[start / PAGE].forgotten = 1; else let_go(start / PAGE);
+            if (!fault) let_go(start / PAGE);
+            else if (pread(data, pages[start / PAGE].old, PAGE, start / PAGE * PAGE) < 0) abort();
+            else pages[start / PAGE].state = KEPT;
         }
         if (fault) result = -1;
     } else if (how == HALF) {

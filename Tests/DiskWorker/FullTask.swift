@@ -41,7 +41,8 @@ struct FullTask {
         var tried = 0
         while tried < wanted, task.failures.count < 20 {
             try filler?.fill()
-            if try await task.appendSome() { continue }
+            // Half of those that are tried are so small that a page would do.
+            if try await task.appendSome(bytesMax: Bool.random(using: &task.random) ? 200 : 700_000) { continue }
             guard await task.acknowledgeSome() else { break }
             tried += 1
         }
@@ -111,6 +112,9 @@ struct FullTask {
                 refusals += 1
             }
         }
+        // Then by small ones, until no page is free inside the file either.
+        refusals = 0
+        while refusals < 5 { if try await !appendSome(bytesMax: 200) { refusals += 1 } }
         refused = 0
         refusedAcknowledgements = 0
     }
