@@ -106,9 +106,9 @@ public struct HoldfastError: Error, Sendable, Hashable {
         ///
         /// Open it in one process only. Nothing changed.
         public static var forkedChild: Self { Self(.forkedChild) }
-        /// There is no store at the path.
+        /// There is no store at the path, or not any more: its directory was removed, renamed or replaced while it was open.
         ///
-        /// Nothing was made.
+        /// Nothing was made or changed.
         public static var notFound: Self { Self(.notFound) }
         /// There is something at the path already.
         ///
