@@ -47,6 +47,7 @@ struct FullTask {
             tried += 1
         }
         let resumed = task.appended - held
+        let succeeded = tried - task.refusedAcknowledgements
         // Everything is acknowledged: the same handle takes writes again, on a disk that has what the store gives back.
         for region in regions { await task.acknowledge(region, task.left(region)) }
         try filler?.remove()
@@ -57,7 +58,7 @@ struct FullTask {
         let findings = try StoreCheck.run(store, level: .deep).findings.filter { $0.severity == .error }
         for finding in findings { task.failures.append("\(finding.code): \(finding.message)") }
         print(
-            "acknowledgements on a full disk: \(tried - task.refusedAcknowledgements) of \(tried) succeeded, "
+            "acknowledgements on a full disk: \(succeeded) of \(tried) succeeded, "
                 + "after \(held) appends that filled it, \(task.refused) refused, \(resumed) taken between; "
                 + "afterwards \(again) of 20 appends taken, seed \(seed)"
         )
