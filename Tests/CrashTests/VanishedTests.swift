@@ -13,8 +13,8 @@ private struct Site {
     var oracle: ConservationOracle
     var path: String { directory.appending("store") }
 
-    init(seed: UInt64) async throws {
-        directory = try TemporaryDirectory(in: MountedDisk.fastDirectory)
+    init(seed: UInt64, in parent: String? = MountedDisk.fastDirectory) async throws {
+        directory = try TemporaryDirectory(in: parent)
         oracle = ConservationOracle(seed: seed, regions: Self.regions)
         controller = try await Self.make(directory.appending("store"))
         var random = SplitMix64(seed: seed)
@@ -130,6 +130,17 @@ private struct Site {
         await site.controller.close()
         #expect(try contents(site.path) == before, "seed \(seed)")
         #expect(try site.violations(at: moved) == [], "seed \(seed)")
+    }
+
+    @Test("is not taken for another one that is made while it is still open", arguments: [12] as [UInt64])
+    func inode(seed: UInt64) async throws {
+        // A disk gives the number of a directory that is gone to the next one that is made; memory does not.
+        let site = try await Site(seed: seed, in: nil)
+        try FileManager.default.removeItem(atPath: site.path)
+        for number in 0..<10 {
+            await (try Site.make(site.directory.appending("store \(number)"))).close()
+        }
+        await site.controller.close()
     }
 
     private func contents(_ path: String) throws -> [String: Data] {
