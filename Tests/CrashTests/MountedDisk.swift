@@ -38,7 +38,7 @@ enum MountedDisk: String, Sendable, CaseIterable {
         do {
             let directory = try TemporaryDirectory(in: Self.fastDirectory)
             let outcome = try run(in: directory.path, "true", [])
-            return outcome.status == 0 ? nil : "\(outcome.status): \(outcome.talk)"
+            return outcome.status == 0 ? nil : outcome.talk.trimmingCharacters(in: .whitespacesAndNewlines)
         } catch {
             return "\(error)"
         }
