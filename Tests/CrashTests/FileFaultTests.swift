@@ -21,6 +21,8 @@ struct FileFault: Sendable, CustomTestStringConvertible {
             Self(calls: "durable", number: EIO, manner: "notDone", lasts: false),
             Self(calls: "durable", number: EIO, manner: "done", lasts: false),
             Self(calls: "durable", number: EIO, manner: "done", lasts: true),
+            Self(calls: "other", number: EIO, manner: "notDone", lasts: false),
+            Self(calls: "other", number: EIO, manner: "notDone", lasts: true),
         ]
         + [ENOSPC, EDQUOT].flatMap { number in
             [false, true].map { Self(calls: "other", number: number, manner: "notDone", lasts: $0) }
@@ -69,7 +71,7 @@ struct FileFault: Sendable, CustomTestStringConvertible {
         // All calls of a short workload; every seventh of a longer one, unless all are asked for.
         for seed in 1...(Self.seeds ?? 1) {
             let directory = try TemporaryDirectory(in: MountedDisk.fastDirectory)
-            let shares = Self.seeds == nil ? [("6", "1", "1"), ("40", "\(1 + seed % 7)", "7")] : [("40", "1", "1")]
+            let shares = Self.seeds == nil ? [("6", "1", "1"), ("40", "\(1 + seed % 7)", "13")] : [("40", "1", "1")]
             for (operations, first, step) in shares {
                 try run(
                     [
