@@ -104,7 +104,7 @@ let package = Package(
         ),
         .target(
             name: "TestSupport",
-            dependencies: ["Holdfast", "HoldfastTesting"],
+            dependencies: ["CPlatform", "Holdfast", "HoldfastTesting"],
             path: "Tests/TestSupport",
             swiftSettings: strict
         ),
@@ -136,7 +136,7 @@ let package = Package(
             name: "CrashTests",
             dependencies: [
                 "CrashWorker", "DiskWorker", "KillWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport",
-                "HoldfastTesting", "Pages", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
+                "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
             ],
             exclude: ["faults.c", "killer.c", "recorder.c"],
             swiftSettings: strict

@@ -174,7 +174,7 @@ struct Recovery {
         _ loader: StoreLoader
     ) throws(HoldfastError) -> StoreRecover.Region {
         let known = rows.regions[region].flatMap { $0.number == number ? $0 : nil }
-        var result = StoreRecover.Region(region: region, isAcknowledgedUnknown: known == nil)
+        var result = StoreRecover.Region(region: region, isAcknowledgedUnknown: known == nil || !isTrusted)
         var row = known ?? RegionRow(number: number)
         var seen = rows.seen[number] ?? SalvagedSeen()
         let places = (rows.blocks[number] ?? []).sorted { $0.header.firstPosition < $1.header.firstPosition }

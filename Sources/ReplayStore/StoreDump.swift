@@ -46,6 +46,9 @@ extension StoreReader {
             )
             for table in view.tables where table.hasRows {
                 try view.scan(table) { (key, value) throws(HoldfastError) in
+                    _ = try format("A row of '\(table.name)'") { () throws(FormatError) in
+                        try Row.open(value, key: key, in: table)
+                    }
                     header.rows.append((table, key, value.array))
                     return true
                 }

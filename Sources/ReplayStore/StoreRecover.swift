@@ -37,12 +37,15 @@ package enum StoreRecover {
         package var damagedPairs = 0
         /// Whether every page of the newest commit could be read, so that only what is in ``Region/lost`` is missing.
         package var isTreeWhole = false
+        /// Whether nothing told which pages are of the newest commit: a limit, a pause or another setting can be of an older
+        /// one.
+        package var isMixed = false
         /// The controller's state could not be read: it was made anew, as the new store's first.
         package var isControllerNew = false
 
         package var isComplete: Bool {
             regions.allSatisfy { $0.lost.isEmpty && $0.unaccounted == 0 && !$0.isAcknowledgedUnknown }
-                && !isControllerNew
+                && !isControllerNew && !isMixed
         }
     }
 
@@ -64,7 +67,7 @@ package enum StoreRecover {
         let file = try pages { () throws(PageError) in try PageFile.salvaging(data) }
         let (leaves, isWhole, isTrusted) = try pages { () throws(PageError) in try Self.leaves(file) }
         var rows = SalvagedRows()
-        var report = Report(store: .random(), isTreeWhole: isWhole)
+        var report = Report(store: .random(), isTreeWhole: isWhole, isMixed: !isTrusted)
         let total = Int64(clamping: leaves.count)
         for (index, leaf) in leaves.enumerated() {
             let pairs = try pages { () throws(PageError) in try file.pairs(ofLeaf: leaf) }

@@ -49,7 +49,7 @@ import Testing
     }
 
     /// Starts the verb, and waits until its first process has had its store open.
-    private func start(_ directory: TemporaryDirectory) throws -> (Process, Pipe) {
+    private func start(_ directory: TemporaryDirectory) throws -> (Program, Pipe) {
         let process = Tool.process(["crashtest", directory.appending("crashtest"), "--seconds", "600", "--seed", "1"])
         let pipe = Pipe()
         process.standardOutput = pipe

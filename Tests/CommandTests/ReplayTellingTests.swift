@@ -80,7 +80,7 @@ import Testing
     }
 
     /// Whether a process ends by itself within a time that is ample; it is ended otherwise.
-    private func waited(_ process: Process) -> Bool {
+    private func waited(_ process: Program) -> Bool {
         let end = ContinuousClock.now + .seconds(60)
         while process.isRunning, ContinuousClock.now < end { usleep(1000) }
         defer { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }

@@ -19,7 +19,7 @@ struct Receiver {
     }
 
     /// A replay that has not started; `script` is what the command does.
-    func process(_ script: String, _ options: [String] = ["--once"], region: String = "eu") -> Process {
+    func process(_ script: String, _ options: [String] = ["--once"], region: String = "eu") -> Program {
         let arguments = ["replay", store.path, "--region", region, "--exec", script] + options
         let process = Tool.process(arguments, environment: ["HOLDFAST": Tool.path()])
         process.currentDirectoryURL = URL(fileURLWithPath: path)
@@ -49,7 +49,7 @@ struct Receiver {
     func make(_ name: String) throws { try Data().write(to: URL(fileURLWithPath: "\(path)/\(name)")) }
 
     /// Returns when the command has made the file, or the process has ended.
-    func wait(for name: String, _ process: Process) {
+    func wait(for name: String, _ process: Program) {
         while !has(name), process.isRunning { usleep(1000) }
     }
 

@@ -82,10 +82,9 @@ func object(_ line: String) throws -> [String: Any]? {
 
     @Test("refuses a second writer, and lets readers in") func inUse() throws {
         let store = try ToolStore()
-        let holder = Tool.process(["append", store.path, "--region", "eu"])
+        let holder = Tool.process(["append", store.path, "--region", "eu", "--print-acks", "--batch", "1"])
         let input = Pipe()
         let acks = Pipe()
-        holder.arguments = ["append", store.path, "--region", "eu", "--print-acks", "--batch", "1"]
         holder.standardInput = input
         holder.standardOutput = acks
         try holder.run()

@@ -77,7 +77,7 @@ import Testing
         var random = SplitMix64(seed: seed &+ 1)
         for _ in 0..<(50 + Self.cycles / 5) { try await churn.cycle() }
         let before = try churn.sizes()
-        var readers: [(process: Process, until: Int, pipe: Pipe)] = []
+        var readers: [(process: Program, until: Int, pipe: Pipe)] = []
         var (started, killed) = (0, 0)
         var largest = before
         for cycle in 0..<Self.cycles {

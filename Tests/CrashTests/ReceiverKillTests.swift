@@ -23,7 +23,7 @@ import Testing
 
     /// One life of the receiver.
     private final class Life {
-        let process: Process
+        let process: Program
         private let input = Pipe()
         private let output = Pipe()
         private var rest: [UInt8] = []

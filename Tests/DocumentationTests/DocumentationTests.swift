@@ -57,6 +57,28 @@ private func keep(_ items: [String]) {
     Printed.current?.lines.withLock { $0.append(items.joined(separator: " ")) }
 }
 
+@Suite("What the README says is shown by a test") struct CitationTests {
+    @Test("names suites that are there, in every row") func suites() throws {
+        let readme = try String(contentsOf: Tool.source("README.md"), encoding: .utf8)
+        let table = try #require(readme.range(of: "| when this happens | you have | shown by |\n|---|---|---|\n"))
+        let rows = readme[table.upperBound...].split(separator: "\n", omittingEmptySubsequences: false)
+            .prefix { $0.hasPrefix("|") }
+        #expect(rows.count >= 11)
+        let files = try FileManager.default.subpathsOfDirectory(atPath: Tool.source("Tests").path)
+        let sources = try files.filter { $0.hasSuffix(".swift") }.map {
+            try String(contentsOf: Tool.source("Tests/\($0)"), encoding: .utf8)
+        }
+        for row in rows {
+            let cell = try #require(row.split(separator: "|").last)
+            let names = cell.matches(of: /`(\w+)`/).map(\.output.1)
+            #expect(!names.isEmpty, "\(row)")
+            for name in names {
+                #expect(sources.contains { $0.contains("struct \(name) {") }, "there is no suite \(name)")
+            }
+        }
+    }
+}
+
 @Suite("The examples of the documentation") struct DocumentationTests {
     @Test("are what is compiled here", arguments: examples) func text(example: Example) throws {
         #expect(try example.block() == example.body(), "copy the block of \(example.file) into Examples.swift")

@@ -16,8 +16,7 @@ public enum Tool {
 
         /// The lines of standard output, without an empty last one.
         public var lines: [String] {
-            let lines = output.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-            return lines.dropLast(output.isEmpty ? 0 : 1)
+            output.split(separator: "\n", omittingEmptySubsequences: false).map(String.init).dropLast()
         }
     }
 
@@ -32,12 +31,8 @@ public enum Tool {
         _ arguments: [String],
         program: String = path(),
         environment: [String: String] = [:]
-    ) -> Process {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: program)
-        process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-        return process
+    ) -> Program {
+        Program(program, arguments, ProcessInfo.processInfo.environment.merging(environment) { $1 })
     }
 
     /// Runs a program to its end.

@@ -72,6 +72,11 @@ struct Recover: ParsableCommand {
             "\(report.leaves) leaves were read"
                 + (report.damagedPairs > 0 ? "; \(report.damagedPairs) pairs in them are damaged" : "")
         )
+        if report.isMixed {
+            try output.line(
+                "Nothing told which pages are the newest: limits, pauses and other settings can be older ones. Compare them."
+            )
+        }
         if report.isControllerNew {
             try output.line("The controller's state could not be read: it begins anew, with a higher epoch.")
         }
@@ -91,7 +96,9 @@ extension StoreRecover.Region {
             + (unaccounted > 0 ? ", and \(unaccounted) of unknown positions" : "")
     }
 
-    fileprivate var unknownText: String { isAcknowledgedUnknown ? "unknown-ack: some may have been acknowledged" : "-" }
+    fileprivate var unknownText: String {
+        isAcknowledgedUnknown ? "unknown-ack: some may have been acknowledged, or be missing" : "-"
+    }
 
     fileprivate var json: JSON {
         .object([
@@ -110,7 +117,7 @@ extension StoreRecover.Report {
     fileprivate func json(_ path: String) -> JSON {
         .object([
             ("store", .string(path)), ("storeUUID", .string(store.description)), ("complete", .bool(isComplete)),
-            ("treeWhole", .bool(isTreeWhole)), ("controllerNew", .bool(isControllerNew)),
+            ("treeWhole", .bool(isTreeWhole)), ("mixed", .bool(isMixed)), ("controllerNew", .bool(isControllerNew)),
             ("leaves", .unsigned(leaves)), ("damagedPairs", .integer(Int64(damagedPairs))),
             ("regions", .array(regions.map(\.json))),
         ])
