@@ -126,13 +126,19 @@ let package = Package(
             path: "Tests/KillWorker",
             swiftSettings: strict
         ),
+        .executableTarget(
+            name: "DiskWorker",
+            dependencies: ["Holdfast", "HoldfastTesting", "Platform", "ReplayStore", "TestSupport", log],
+            path: "Tests/DiskWorker",
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "CrashTests",
             dependencies: [
-                "CrashWorker", "KillWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport",
-                "HoldfastTesting", "LMDB", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
+                "CrashWorker", "DiskWorker", "KillWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport",
+                "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
             ],
-            exclude: ["killer.c", "recorder.c"],
+            exclude: ["faults.c", "killer.c", "recorder.c"],
             swiftSettings: strict
         ),
         .testTarget(

@@ -92,6 +92,16 @@ private import CLMDB
     /// Begins a read transaction: the store as of the last commit, however long it lasts.
     package func beginRead() throws(LMDBError) -> Transaction { try Transaction(self, flags: UInt32(MDB_RDONLY)) }
 
+    /// Whether LMDB does nothing any more, since writing a meta page has failed.
+    package var isPanicked: Bool {
+        do throws(LMDBError) {
+            _ = try beginRead()
+            return false
+        } catch {
+            return error.isPanic
+        }
+    }
+
     /// From the next commit on, each is on the disk when it returns, also where the environment was opened in bulk.
     package func syncEachCommit() throws(LMDBError) {
         try check("mdb_env_set_flags", unsafe mdb_env_set_flags(pointer, UInt32(MDB_NOSYNC), 0))

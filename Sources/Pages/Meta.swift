@@ -70,12 +70,19 @@ package struct Meta: Sendable, Hashable {
         lastPage = bytes.little64(at: 136)
         transaction = bytes.little64(at: 144)
         guard lastPage >= 1, lastPage < 1 << 47 else { throw refuse("says the last page is \(lastPage)") }
-        guard [free, main].allSatisfy({ $0.isEmpty || ($0.root >= 2 && $0.root <= lastPage) }) else {
-            throw refuse("names a root that is not there")
-        }
         // A commit writes the page that its number's last bit names.
         guard transaction & 1 == UInt64(slot) || transaction == 0 else {
             throw refuse("is of transaction \(transaction), which is written to the other one")
+        }
+    }
+
+    /// Throws when it names a root that the file did not have.
+    ///
+    /// Of the newest one alone: where writing a meta page fails, LMDB takes its number and its last page back, and leaves the
+    /// roots of the failed commit in it.
+    package func checkRoots() throws(PageError) {
+        guard [free, main].allSatisfy({ $0.isEmpty || ($0.root >= 2 && $0.root <= lastPage) }) else {
+            throw PageError("the meta page names a root that is not there", page: UInt64(slot))
         }
     }
 }

@@ -65,7 +65,9 @@ package final class PageFile: Sendable {
     package func newestMeta() throws(PageError) -> Meta {
         let first = try meta(0)
         let second = try meta(1)
-        return first.transaction >= second.transaction ? first : second
+        let newest = first.transaction >= second.transaction ? first : second
+        try newest.checkRoots()
+        return newest
     }
 
     /// Whether everything that was read until now is of the commit that `meta` names, and of no later one.

@@ -83,6 +83,20 @@ package enum FileSystem {
         try File(path, O_RDONLY).identity()
     }
 
+    /// The path of `path` from the root, without links; `path` itself where there is none.
+    package static func realPath(_ path: String) -> String {
+        guard let real = unsafe realpath(path, nil) else { return path }
+        defer { unsafe free(real) }
+        return unsafe String(cString: real)
+    }
+
+    /// Whether nothing is at `path` any more, or another file than that one; false where the system does not let it see.
+    package static func hasLeft(_ path: String, _ identity: FileIdentity) -> Bool {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else { return errno == ENOENT || errno == ENOTDIR }
+        return FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino)) != identity
+    }
+
     /// The bytes that an ordinary user may still write to the file system that holds `path`.
     package static func freeBytes(at path: String) throws(SystemError) -> UInt64 {
         var status = statvfs()

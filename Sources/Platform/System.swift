@@ -47,6 +47,14 @@ package enum System {
         _ = signal(SIGPIPE, SIG_IGN)
         _ = signal(SIGXFSZ, SIG_IGN)
     }
+
+    /// Makes a write of this thread beyond the limit on the size of files `EFBIG`, and no signal that ends the process.
+    package static func holdBackFileSizeSignal() {
+        var signals = sigset_t()
+        unsafe sigemptyset(&signals)
+        unsafe sigaddset(&signals, SIGXFSZ)
+        unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
+    }
 }
 
 /// Runs `body` on an operating-system thread of its own, named `name` (at most 15 bytes).

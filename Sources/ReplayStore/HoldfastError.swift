@@ -106,9 +106,9 @@ public struct HoldfastError: Error, Sendable, Hashable {
         ///
         /// Open it in one process only. Nothing changed.
         public static var forkedChild: Self { Self(.forkedChild) }
-        /// There is no store at the path.
+        /// There is no store at the path, or not any more: its directory was removed, renamed or replaced while it was open.
         ///
-        /// Nothing was made.
+        /// Nothing was made or changed.
         public static var notFound: Self { Self(.notFound) }
         /// There is something at the path already.
         ///
@@ -264,6 +264,13 @@ extension HoldfastError {
         case 28, 122:
             self.init(code: .full, message: "The disk is full. Free space on it, or replay and acknowledge.")
             field = "disk"
+        case 27:
+            self.init(
+                code: .full,
+                message:
+                    "The process may not make the file that long. Raise the limit on the size of files ('ulimit -f')."
+            )
+            field = "fileSize"
         default:
             self.init(
                 code: .ioFailed,

@@ -26,6 +26,11 @@ enum PageFindings {
             }
         }
         guard let newest = metas.max(by: { $0.transaction < $1.transaction }) else { return findings }
+        do throws(PageError) {
+            try newest.checkRoots()
+        } catch {
+            return findings + [finding("meta", error.what, page: error.page)]
+        }
         let walk = try pages { () throws(PageError) in try PageWalk(file, newest, .values) }
         return findings
             + walk.findings.map { found in

@@ -83,6 +83,7 @@ package final class ReplayStore: Sendable {
         _ prepare: @Sendable (inout StoreTransaction) throws(HoldfastError) -> (Value, StoreHooks),
         _ opened: (Result<(ReplayStore, Value), HoldfastError>) -> Void
     ) {
+        System.holdBackFileSizeSignal()
         let writer = StoreWriter()
         var directory: StoreDirectory?
         var failure: HoldfastError?
@@ -115,10 +116,16 @@ package final class ReplayStore: Sendable {
         do {
             let (prepared, directory) = try prepareCore(path, opening, options, &held)
             core = prepared
-            let (value, taking) = try runFirst(core, prepare)
-            hooks = taking
-            if case .new = opening { try syncNames(path) }
-            try directory.noteStore()
+            let value: Value
+            do throws(HoldfastError) {
+                (value, hooks) = try runFirst(core, prepare)
+                if case .new = opening { try syncNames(path) }
+                try directory.noteStore()
+            } catch {
+                // Whoever wants a store hears that there is none, so there is none: also where the commit had got through.
+                if case .new = opening { try? FileSystem.remove(path + "/" + DataFile.name) }
+                throw error
+            }
             let store = ReplayStore(
                 path,
                 core,

@@ -26,6 +26,9 @@ final class SpaceKeeper {
     }
 
     private let file: File
+    /// Where the data file was when it was opened, from the root.
+    private let path: String
+    private let identity: FileIdentity?
     private let directory: String
     private let environment: Environment
     private let pageSize: Int
@@ -40,7 +43,9 @@ final class SpaceKeeper {
 
     init(_ file: File, _ environment: Environment, pageSize: Int, options: StoreOptions) {
         self.file = file
-        self.directory = String(file.path.dropLast(DataFile.name.count))
+        self.path = FileSystem.realPath(file.path)
+        self.identity = try? file.identity()
+        self.directory = String(path.dropLast(DataFile.name.count))
         self.environment = environment
         self.pageSize = pageSize
         self.reserveBytesMin = Int64(Self.reserveBytes(options))
@@ -71,7 +76,22 @@ final class SpaceKeeper {
     /// Removing all of a queue at once writes a list of its pages, eight bytes each.
     private func reserveWanted(_ used: Int64) -> Int64 { max(reserveBytesMin, used / 256) }
 
+    /// Whether the data file is not where it was opened: its directory was removed, renamed, or replaced.
+    private var hasLeft: Bool { identity.map { FileSystem.hasLeft(path, $0) } ?? false }
+
     // MARK: Before a transaction
+
+    /// Why nothing may be changed any more: what would be written is where nobody looks for it, or is removed already.
+    var gone: HoldfastError? {
+        guard hasLeft else { return nil }
+        return HoldfastError(
+            code: .notFound,
+            message:
+                "The store is not at '\(directory)' any more: its directory was removed, renamed or replaced while it was open. "
+                + "Nothing was changed. Close the store. If the directory was renamed, everything acknowledged is in it: put it "
+                + "back, or open it where it is now."
+        )
+    }
 
     /// Makes room for `appends` and for `controls` that add, beside the reserve.
     func makeRoom(for appends: [StoreWriter.Append], _ controls: [StoreWriter.Control]) -> Room {
@@ -106,7 +126,7 @@ final class SpaceKeeper {
         _ = try? environment.clearStaleReaders()
         let limit = System.fileSizeMax
         if extend(to: min(end + Self.aheadMin, limit)) || extend(to: min(end, limit)) { return }
-        giveUpReserve()
+        trimReserve(to: 0)
         if extend(to: min(end, limit)) { return }
         let size = (try? file.size()) ?? 0
         try? file.truncate(to: max(size, min(end, limit)))
@@ -115,10 +135,13 @@ final class SpaceKeeper {
     /// What a commit that failed means for appends on a full disk; nil where nobody knows what it means.
     ///
     /// `transaction`: The number of the last commit before. While it is still that, LMDB wrote no meta page, so nothing of
-    /// the failed one is there. A write of which only a part fits is `EIO` to LMDB.
+    /// the failed one is there. Where writing that page has failed, LMDB has put the old one back, and nobody knows which of
+    /// them is on the disk; then it does nothing any more. A write of which only a part fits is `EIO` to LMDB.
     func full(_ error: LMDBError, after transaction: UInt64) -> HoldfastError? {
-        guard (try? environment.information().lastTransaction) == transaction else { return nil }
-        let isPartial = error.status == EIO && ((try? FileSystem.freeBytes(at: file.path)) ?? .max) < Self.aheadMin
+        guard (try? environment.information().lastTransaction) == transaction, !environment.isPanicked else {
+            return nil
+        }
+        let isPartial = error.status == EIO && ((try? FileSystem.freeBytes(at: path)) ?? .max) < Self.aheadMin
         guard Self.outOfSpace.contains(error.status) || isPartial else { return nil }
         return full("free pages inside the file are too scattered")
     }
@@ -127,8 +150,10 @@ final class SpaceKeeper {
     func close() {
         let used = used
         let wanted = reserveWanted(used)
-        guard giveBackAhead(used), reserve < wanted else { return }
-        _ = takeReserve(wanted) || takeReserve(wanted / 2)
+        guard giveBackAhead(used), !hasLeft else { return }
+        // A store that was compacted needs less of it.
+        if reserve > wanted { trimReserve(to: wanted) }
+        if reserve < wanted { _ = takeReserve(wanted) || takeReserve(wanted / 2) }
     }
 
     // MARK: The disk
@@ -139,7 +164,7 @@ final class SpaceKeeper {
         } catch {
             if Self.outOfSpace.contains(error.number) { return false }
             // A file system without fallocate: go by what it says is free.
-            let free = (try? FileSystem.freeBytes(at: file.path)) ?? 0
+            let free = (try? FileSystem.freeBytes(at: path)) ?? 0
             guard let size = try? file.size(), free >= UInt64(max(0, end - size)) else { return false }
             if size < end { guard (try? file.truncate(to: end)) != nil else { return false } }
         }
@@ -182,10 +207,10 @@ final class SpaceKeeper {
         }
     }
 
-    private func giveUpReserve() {
+    private func trimReserve(to bytes: Int64) {
         guard let held = try? File(regular: directory + Self.reserveName, O_RDWR) else { return }
-        try? held.truncate(to: 0)
-        reserve = 0
+        try? held.truncate(to: bytes)
+        reserve = bytes
     }
 
     /// The bytes of the pages that are free inside the file.

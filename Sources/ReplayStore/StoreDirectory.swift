@@ -6,6 +6,8 @@ internal import Platform
 package final class StoreDirectory: Sendable {
     package let path: String
     private let identity: FileIdentity
+    /// Open, so that no other directory gets the number of this one where it is removed.
+    private let directory: File
     // Both are released in `deinit`, the environment first: the lock must outlive every write.
     private let held: Lock<Held>
 
@@ -17,8 +19,9 @@ package final class StoreDirectory: Sendable {
     /// Directories that this process has open, by identity: the path alone can lie.
     private static let open = Lock<Set<FileIdentity>>([])
 
-    private init(path: String, identity: FileIdentity, lock: DirectoryLock) {
+    private init(path: String, _ directory: File, _ identity: FileIdentity, _ lock: DirectoryLock) {
         self.path = path
+        self.directory = directory
         self.identity = identity
         held = Lock(Held(environment: nil, lock: lock))
     }
@@ -46,7 +49,10 @@ package final class StoreDirectory: Sendable {
                     + "mean what a store needs. Put it on a local disk."
             ).at(path)
         }
-        let identity = try system { () throws(SystemError) in try FileSystem.identity(of: path) }
+        let (directory, identity) = try system { () throws(SystemError) in
+            let directory = try File(path, O_RDONLY | O_DIRECTORY)
+            return (directory, try directory.identity())
+        }
         guard open.withLock({ $0.insert(identity).inserted }) else {
             throw HoldfastError(
                 code: .alreadyOpen,
@@ -57,7 +63,7 @@ package final class StoreDirectory: Sendable {
             switch try system({ () throws(SystemError) in try DirectoryLock.attempt(path) }) {
             case .held(let lock):
                 FaultPoint.reach(.lockTake)
-                return StoreDirectory(path: path, identity: identity, lock: lock)
+                return StoreDirectory(path: path, directory, identity, lock)
             case .busy(let lastWriter):
                 throw HoldfastError(
                     code: .inUse,

@@ -149,6 +149,11 @@ final class StoreWriter: Sendable {
         _ hooks: StoreHooks,
         _ metrics: StoreMetrics
     ) {
+        if let gone = core.space.gone {
+            for control in controls { control.end(gone) }
+            for append in appends { append.waiting.resume(returning: .failure(gone)) }
+            return
+        }
         let adding = controls.filter { !$0.puts.isEmpty }
         guard !appends.isEmpty || !adding.isEmpty else { return run(controls, [], core, hooks, metrics) }
         if case .reserved = core.space.makeRoom(for: appends, adding) {

@@ -71,6 +71,15 @@ PWRITE(pwrite64, off64_t)
 PWRITEV(pwritev, off_t)
 PWRITEV(pwritev64, off64_t)
 
+ssize_t writev(int descriptor, const struct iovec *parts, int count) {
+    REAL("writev", ssize_t(*)(int, const struct iovec *, int));
+    if (is_last()) {
+        if (torn && count > 1) real(descriptor, parts, count / 2);
+        die();
+    }
+    return real(descriptor, parts, count);
+}
+
 #define CALL(name, parameters, types, arguments) \
     int name parameters { \
         REAL(#name, int(*) types); \

@@ -191,7 +191,7 @@ struct LedgerCore: Sendable {
             var mapped = HoldfastError(error)
             // While the last transaction is still that one, LMDB wrote no meta page, so nothing of this one is there.
             let isUnwritten = (try? environment.information().lastTransaction) == last
-            if isUnwritten, isOutOfSpace(error) {
+            if isUnwritten, isOutOfSpace(error), !environment.isPanicked {
                 mapped.code = .full
                 mapped.field = "disk"
                 throw mapped
