@@ -35,7 +35,9 @@ package struct DumpHeader: Sendable {
 
 extension StoreReader {
     /// Reads what a dump begins and ends with; the entries are read block by block after it.
-    package func dumpHeader() throws(HoldfastError) -> DumpHeader {
+    ///
+    /// `withRows`: Whether the rows of the other tables are wanted; each is proved then.
+    package func dumpHeader(withRows: Bool = true) throws(HoldfastError) -> DumpHeader {
         try look { (view) throws(HoldfastError) in
             var header = DumpHeader(
                 store: view.superblock.store,
@@ -44,7 +46,7 @@ extension StoreReader {
                 rows: [],
                 regionRows: [:]
             )
-            for table in view.tables where table.hasRows {
+            for table in view.tables where withRows && table.hasRows {
                 try view.scan(table) { (key, value) throws(HoldfastError) in
                     _ = try format("A row of '\(table.name)'") { () throws(FormatError) in
                         try Row.open(value, key: key, in: table)

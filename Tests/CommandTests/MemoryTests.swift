@@ -15,7 +15,8 @@ import Testing
     }
 
     private func open(_ path: String) async throws -> ReplayStore {
-        try await ReplayStore.open(path, .existing, options: .standard) { (_) throws(HoldfastError) in
+        try await ReplayStore.open(path, .existing, options: StoreOptions(mapSizeBytes: 4 << 30)) {
+            (_) throws(HoldfastError) in
             ((), StoreHooks())
         }.0
     }

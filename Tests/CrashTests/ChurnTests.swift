@@ -17,7 +17,7 @@ import Testing
 
     /// Appends a batch, delivers one, and acknowledges it, with some batches left in the queue.
     private struct Churn {
-        static let options = StoreOptions(acknowledgeReserveBytes: 64 << 10)
+        static let options = StoreOptions(acknowledgeReserveBytes: 64 << 10, mapSizeBytes: 16 << 30)
 
         let directory: TemporaryDirectory
         let controller: RegionFailoverController

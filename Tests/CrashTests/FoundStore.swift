@@ -59,7 +59,8 @@ extension DiskImage {
 }
 
 extension FoundStore {
-    static let options = StoreOptions(acknowledgeReserveBytes: 64 << 10)
+    /// With little address space: hundreds of tests have a store open at one time.
+    static let options = StoreOptions(acknowledgeReserveBytes: 64 << 10, mapSizeBytes: 1 << 30)
 
     /// Opens the store at `path`, closes it, checks it, and reads every entry.
     init(_ path: String) async throws {

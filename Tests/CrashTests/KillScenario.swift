@@ -129,7 +129,7 @@ struct KillTemplate: Sendable {
         let journal = try CrashJournal(site.journal)
         var oracle = CrashWorkload.oracle(seed: site.seed)
         for event in try CrashJournal.read(site.journal).0 { oracle.apply(event) }
-        let options = StoreOptions(compressionLevel: 0)
+        let options = StoreOptions(compressionLevel: 0, mapSizeBytes: 1 << 30)
         let controller = try await RegionFailoverController.open(at: site.store, options: options)
         for count in Array(repeating: 1, count: 40) + [300, 300, 200] {
             let (event, call) = oracle.nextIssue(count, to: ["eu", "ap"])

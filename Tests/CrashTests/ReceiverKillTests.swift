@@ -78,7 +78,8 @@ import Testing
         let ledger = directory.appending("ledger")
         let controller = try await RegionFailoverController.create(
             at: directory.appending("store"),
-            configuration: FailoverConfiguration(local: "us", regions: ["us", "eu"])
+            configuration: FailoverConfiguration(local: "us", regions: ["us", "eu"]),
+            options: FoundStore.options
         )
         var writes: [OutstandingWrite] = []
         var tally = Tally()

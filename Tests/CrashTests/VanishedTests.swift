@@ -30,7 +30,7 @@ private struct Site {
         try await RegionFailoverController.create(
             at: path,
             configuration: FailoverConfiguration(local: "us", regions: regions),
-            options: StoreOptions(acknowledgeReserveBytes: 64 << 10)
+            options: StoreOptions(acknowledgeReserveBytes: 64 << 10, mapSizeBytes: 1 << 30)
         )
     }
 
@@ -89,7 +89,7 @@ private struct Site {
         #expect(try await site.controller.pendingCount(for: "us") > 0)
         await site.controller.close()
         #expect(try site.violations(at: moved) == [], "seed \(seed)")
-        let again = try await RegionFailoverController.open(at: moved)
+        let again = try await RegionFailoverController.open(at: moved, options: FoundStore.options)
         try await again.append(
             [OutstandingWrite(origin: "o", incarnation: 1, sequence: 1, key: "k", value: "v")],
             to: "eu"

@@ -39,7 +39,7 @@ struct Dump: ParsableCommand {
             consistent ? try ClosedStore(argument.store, otherwise: ", or dump without --consistent.") : nil
         defer { withExtendedLifetime(closed) {} }
         let reader = try closed?.reader ?? argument.reader()
-        let header = try reader.dumpHeader()
+        let header = try reader.dumpHeader(withRows: !entriesOnly)
         var printer = DumpPrinter(entriesOnly: entriesOnly)
         try printer.structure(header.json)
         var gone: [JSON] = []
