@@ -68,9 +68,15 @@ public enum Tool {
         return Outcome(
             status: process.terminationStatus,
             isSignalled: process.terminationReason == .uncaughtSignal,
-            output: String(decoding: try Data(contentsOf: directory.appending(path: "out")), as: UTF8.self),
-            talk: String(decoding: try Data(contentsOf: directory.appending(path: "err")), as: UTF8.self)
+            output: try text(directory.appending(path: "out")),
+            talk: try text(directory.appending(path: "err"))
         )
+    }
+
+    /// What is in a file; of an empty one nothing is read, since Foundation keeps the buffer then.
+    private static func text(_ file: URL) throws -> String {
+        let size = try file.resourceValues(forKeys: [.fileSizeKey]).fileSize ?? 0
+        return size == 0 ? "" : String(decoding: try Data(contentsOf: file), as: UTF8.self)
     }
 
     /// A file of the package's sources, from its root.
