@@ -1,3 +1,6 @@
+// Unsafe: fcntl takes a pointer to its range, which lives for the call, and pthread_mutex_lock one to a mutex that must never
+// move.
+
 private import Glibc
 
 /// An exclusive lock on a directory, held as an open-file-description lock on a file `LOCK` inside it.
@@ -16,6 +19,7 @@ package final class DirectoryLock: Sendable {
     }
 
     private let file: File
+    private let process = System.processID
     /// Whether a store was whole in the directory once: where its data is missing now, it has been lost.
     package let hadStore: Bool
 
@@ -24,7 +28,12 @@ package final class DirectoryLock: Sendable {
         self.hadStore = hadStore
     }
 
-    deinit { ForkTable.leave(file.descriptor) }
+    deinit {
+        // Not by closing alone: a program that this process is starting right now has copies of its descriptors until it
+        // runs, and the lock would last as long as they do.
+        if System.processID == process { _ = try? Self.set(CInt(F_UNLCK), on: file) }
+        ForkTable.leave(file.descriptor)
+    }
 
     /// Tries to lock `directory`, without waiting.
     ///
@@ -35,14 +44,8 @@ package final class DirectoryLock: Sendable {
         }
         var isHeld = false
         defer { if !isHeld { ForkTable.leave(file.descriptor) } }
-        var attempts = 0
-        while try !set(CInt(F_WRLCK), on: file) {
-            let lastWriter = printable(try file.read(atMost: 256, at: 0))
-            // A process that this one is starting right now has copies of its descriptors until its program runs; the
-            // lock of a store that was just closed goes with them.
-            attempts += 1
-            guard lastWriter.hasPrefix("pid \(getpid()),"), attempts < 50 else { return .busy(lastWriter: lastWriter) }
-            usleep(2_000)
+        guard try set(CInt(F_WRLCK), on: file) else {
+            return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
         }
         isHeld = true
         let hadStore = String(decoding: try file.read(atMost: 1024, at: 0), as: UTF8.self).hasSuffix(storeLine)
@@ -84,10 +87,12 @@ package final class DirectoryLock: Sendable {
             }
             return nil
         }
+        var isHeld = false
+        defer { if !isHeld { ForkTable.leave(file.descriptor) } }
         guard try set(CInt(F_RDLCK), on: file) else {
-            ForkTable.leave(file.descriptor)
             return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
         }
+        isHeld = true
         return .held(DirectoryLock(file: file))
     }
 
@@ -107,7 +112,7 @@ package final class DirectoryLock: Sendable {
         return printable(try file.read(atMost: 256, at: 0))
     }
 
-    /// Whether the lock could be had.
+    /// Sets or removes the lock; false when another one is in the way.
     ///
     /// It conflicts with ordinary record locks too, so a foreign program's is seen.
     private static func set(_ type: CInt, on file: File) throws(SystemError) -> Bool {
@@ -170,6 +175,8 @@ private enum ForkTable {
         table.descriptors.remove(descriptor)
     }
 
+    /// No ``Lock``: fork's handlers take the mutex in one call and give it back in another.
+    ///
     /// `@unchecked`, since the compiler cannot know that the mutex guards the set.
     @safe private final class Table: @unchecked Sendable {
         private let mutex: UnsafeMutablePointer<pthread_mutex_t>

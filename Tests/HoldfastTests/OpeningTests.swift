@@ -42,6 +42,22 @@ import Testing
         #expect(error?.message.contains("pid \(getpid())") == true)
     }
 
+    /// A program that is being started has copies of all descriptors until it runs, which nothing can keep back.
+    @Test("A store that was closed opens again, whoever has a copy of the descriptor of its lock")
+    func copiedDescriptor() async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        let controller = try await create(path)
+        let lock = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").first { descriptor in
+            let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\(descriptor)")
+            return target?.hasSuffix("\(directory.path.split(separator: "/").last ?? "")/store/LOCK") == true
+        }
+        let copy = dup(try #require(lock.flatMap { Int32($0) }))
+        defer { Glibc.close(copy) }
+        await controller.close()
+        await (try await RegionFailoverController.open(at: path, options: Deployment.options)).close()
+    }
+
     @Test("A path without a store, and one with something else, are told apart") func nothingThere() async throws {
         let directory = try TemporaryDirectory()
         let path = directory.appending("store")
@@ -94,11 +110,9 @@ import Testing
         )
     }
 
-    @Test("A making that failed before its first commit is taken over by the next one") func failedCreate() async throws
-    {
-        let directory = try TemporaryDirectory()
-        let path = directory.appending("store")
-        let failed = await code {
+    /// Makes a store that fails before its first commit, and says how.
+    private func interruptedMaking(_ path: String) async -> HoldfastError.Code? {
+        await code {
             _ = try await ReplayStore.open(
                 path,
                 .new(.random(), created: Timestamp(milliseconds: 0)),
@@ -107,7 +121,13 @@ import Testing
                 throw HoldfastError(code: .ioFailed, message: "as if the machine had stopped")
             }
         }
-        #expect(failed == .ioFailed)
+    }
+
+    @Test("A making that failed before its first commit is taken over by the next one") func failedCreate() async throws
+    {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        #expect(await interruptedMaking(path) == .ioFailed)
         let reopened = await code { try await RegionFailoverController.open(at: path, options: Deployment.options) }
         #expect(reopened == .notFound)
         let controller = try await create(path)
@@ -122,15 +142,7 @@ import Testing
     func tornCreate(kind: Int) async throws {
         let directory = try TemporaryDirectory()
         let path = directory.appending("store")
-        _ = await code {
-            _ = try await ReplayStore.open(
-                path,
-                .new(.random(), created: Timestamp(milliseconds: 0)),
-                options: Deployment.options
-            ) { (_) throws(HoldfastError) -> (Int, StoreHooks) in
-                throw HoldfastError(code: .ioFailed, message: "as if the machine had stopped")
-            }
-        }
+        _ = await interruptedMaking(path)
         // LMDB writes its two meta pages in one call: one of them is there, or a part of one, or neither.
         let descriptor = unsafe open(path + "/data.mdb", O_RDWR)
         let zeros = [UInt8](repeating: 0, count: 4096)
