@@ -97,14 +97,15 @@ let package = Package(
         .testTarget(
             name: "HoldfastTests",
             dependencies: [
-                "Holdfast", "HoldfastTesting", "Pages", "Platform", "ReplayStore", "ReplayFormat", "Zstd", log, metrics,
-                .product(name: "MetricsTestKit", package: "swift-metrics"),
+                "Holdfast", "HoldfastTesting", "Pages", "Platform", "ReplayStore", "ReplayFormat", "TestSupport",
+                "Zstd", log,
+                metrics, .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
             swiftSettings: strict
         ),
         .target(
             name: "TestSupport",
-            dependencies: ["CPlatform", "Holdfast", "HoldfastTesting", "ReplayFormat", "Zstd"],
+            dependencies: ["Holdfast", "HoldfastTesting", "Platform", "ReplayFormat", "ReplayStore", "Zstd"],
             path: "Tests/TestSupport",
             swiftSettings: strict
         ),

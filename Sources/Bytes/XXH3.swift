@@ -1,3 +1,5 @@
+// Unsafe: the C hash takes a pointer and a length, those of a span, and keeps neither.
+
 private import CXXHash
 
 /// XXH3, the hash of every checksum and of the digest chain.

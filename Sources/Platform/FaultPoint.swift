@@ -178,7 +178,7 @@ package enum FaultPoint: String, Sendable, CaseIterable {
     /// - Returns: False where a variable is there that is not understood: nothing is armed then.
     package static func arm() -> Bool {
         var kill: (point: FaultPoint, count: Int)?
-        if let text = variable("HOLDFAST_FAULT") {
+        if let text = System.variable("HOLDFAST_FAULT") {
             let parts = text.split(separator: ":", omittingEmptySubsequences: false)
             guard parts.count == 2, let point = FaultPoint(rawValue: String(parts[0])), let count = Int(parts[1]),
                 count > 0
@@ -186,19 +186,14 @@ package enum FaultPoint: String, Sendable, CaseIterable {
             kill = (point, count)
         }
         var log: File?
-        if let path = variable("HOLDFAST_FAULT_LOG") {
-            guard let file = try? File(path, O_WRONLY | O_CREAT | O_APPEND) else { return false }
+        if let path = System.variable("HOLDFAST_FAULT_LOG") {
+            guard let file = try? File(appendingTo: path) else { return false }
             log = file
         }
         guard kill != nil || log != nil else { return true }
         watch.set(kill, log)
         armed.store(true, ordering: .releasing)
         return true
-    }
-
-    private static func variable(_ name: String) -> String? {
-        guard let value = unsafe getenv(name) else { return nil }
-        return unsafe String(cString: value)
     }
 
     private static let armed = Atomic<Bool>(false)

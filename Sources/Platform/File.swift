@@ -1,3 +1,5 @@
+// Unsafe: read, write and fstat take pointers, to memory that lives for the call and has the length that they are told.
+
 private import CPlatform
 private import Glibc
 
@@ -59,6 +61,11 @@ package struct FileIdentity: Sendable, Hashable {
         guard try status().st_mode & S_IFMT == S_IFREG else {
             throw SystemError(call: "open", number: EINVAL, path: path)
         }
+    }
+
+    /// Opens a file to write at its end; one that is not there is made.
+    package convenience init(appendingTo path: String) throws(SystemError) {
+        try self.init(path, O_WRONLY | O_CREAT | O_APPEND)
     }
 
     /// Takes over a descriptor that is already open, such as standard input.

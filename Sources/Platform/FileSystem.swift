@@ -1,3 +1,5 @@
+// Unsafe: paths, directory streams and stat buffers go to C as pointers, each for the length of one call or one loop.
+
 private import CPlatform
 private import Glibc
 

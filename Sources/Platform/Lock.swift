@@ -1,3 +1,5 @@
+// Unsafe: pthread_mutex_lock takes a pointer to a mutex that must never move; it is freed in `deinit`.
+
 private import Glibc
 
 /// A value that one thread at a time may touch, behind a `pthread_mutex_t`.

@@ -1,14 +1,14 @@
+// Unsafe: poll, memfd_create and pipe2 take pointers, to values that live for the call.
+
 private import CPlatform
 private import Glibc
 
 /// A command for `/bin/sh`, run as a process group of its own.
 package struct ShellCommand: Sendable {
-    /// How a command ended.
-    package struct Ending: Sendable, Hashable {
-        /// The shell's exit code; nil when a signal ended it.
-        package var exitCode: Int32?
-        /// The signal that ended it; nil when it exited.
-        package var signal: Int32?
+    /// What a command left.
+    package struct Outcome: Sendable, Hashable {
+        /// How its shell ended.
+        package var ending: ChildProcess.Ending
         /// The last line that is not empty of what it wrote on standard error, at most ``ShellCommand/lineMax`` bytes.
         package var lastLine: [UInt8]
     }
@@ -37,11 +37,11 @@ package struct ShellCommand: Sendable {
     /// running in the background is left alone, but nobody reads its standard error any more.
     ///
     /// - Parameter talk: Is given what the command writes on standard error, as it comes, on a thread of its own.
-    /// - Returns: How it ended.
+    /// - Returns: What it left.
     /// - Throws: ``SystemError`` when it could not be started or watched.
-    package func run(_ talk: @escaping @Sendable ([UInt8]) -> Void = { _ in }) async throws(SystemError) -> Ending {
+    package func run(_ talk: @escaping @Sendable ([UInt8]) -> Void = { _ in }) async throws(SystemError) -> Outcome {
         let stop = try FilePipe("stop")
-        let outcome: Result<Ending, SystemError> = await withTaskCancellationHandler {
+        let outcome: Result<Outcome, SystemError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 do throws(SystemError) {
                     try startThread(name: "holdfast-command") {
@@ -60,11 +60,8 @@ package struct ShellCommand: Sendable {
 
     // MARK: On the thread
 
-    private func run(_ stop: FilePipe, _ talk: ([UInt8]) -> Void) throws(SystemError) -> Ending {
+    private func run(_ stop: FilePipe, _ talk: ([UInt8]) -> Void) throws(SystemError) -> Outcome {
         let (process, standardError) = try start()
-        let ended = holdfast_pidfd_open(process)
-        // Where the kernel gives no such descriptor, the process is asked.
-        let exit = ended >= 0 ? File(adopting: ended, path: "process \(process)") : nil
         var lastLine = LastLine()
         var isStopped = false
         var hasErrors = true
@@ -72,27 +69,22 @@ package struct ShellCommand: Sendable {
             var wanted: [(descriptor: CInt, isWanted: Bool)] = [
                 (standardError.descriptor, hasErrors), (stop.read.descriptor, !isStopped),
             ]
-            if let exit { wanted.append((exit.descriptor, true)) }
-            let ready = Self.wait(wanted, milliseconds: exit == nil ? 20 : -1)
+            if let ended = process.ended { wanted.append((ended.descriptor, true)) }
+            // Where nothing becomes readable at its end, the process is asked.
+            let ready = Self.wait(wanted, milliseconds: process.ended == nil ? 20 : -1)
             if ready[1], !isStopped {
                 isStopped = true
-                // The group's number is not used again before its leader was waited for.
-                kill(-process, SIGKILL)
+                process.kill()
             }
             if ready[0] { hasErrors = Self.pass(standardError, &lastLine, talk) }
-            guard let status = try Self.status(of: process) else { continue }
+            guard let ending = try process.look() else { continue }
             // What it wrote before its end is there; those it left behind may go on writing, and are not waited for.
             var left = 64
             while left > 0, hasErrors, Self.wait([(standardError.descriptor, true)], milliseconds: 0)[0] {
                 hasErrors = Self.pass(standardError, &lastLine, talk)
                 left -= 1
             }
-            let code = holdfast_exit_status(status)
-            return Ending(
-                exitCode: code >= 0 ? code : nil,
-                signal: code >= 0 ? nil : holdfast_signal(status),
-                lastLine: lastLine.bytes
-            )
+            return Outcome(ending: ending, lastLine: lastLine.bytes)
         }
     }
 
@@ -112,69 +104,16 @@ package struct ShellCommand: Sendable {
         return polls.map { ready > 0 && $0.revents != 0 }
     }
 
-    /// How the process ended; nil while it runs.
-    private static func status(of process: pid_t) throws(SystemError) -> CInt? {
-        var status: CInt = 0
-        let got = unsafe waitpid(process, &status, WNOHANG)
-        if got == process { return status }
-        guard got == 0 || errno == EINTR else {
-            throw SystemError(call: "waitpid", number: errno, path: "process \(process)")
-        }
-        return nil
-    }
-
-    // MARK: Starting
-
-    private static let shell = "/bin/sh"
-
-    private func start() throws(SystemError) -> (process: pid_t, standardError: File) {
-        let standardInput = try memory()
+    private func start() throws(SystemError) -> (process: ChildProcess, standardError: File) {
         let standardError = try FilePipe("standard error")
-        // Who ignores the end of his children cannot wait for them.
-        _ = signal(SIGCHLD, SIG_DFL)
-        var actions = unsafe posix_spawn_file_actions_t()
-        var attributes = posix_spawnattr_t()
-        unsafe posix_spawn_file_actions_init(&actions)
-        unsafe posix_spawnattr_init(&attributes)
-        defer {
-            unsafe posix_spawn_file_actions_destroy(&actions)
-            unsafe posix_spawnattr_destroy(&attributes)
-        }
-        // What these refuse for want of memory, the start itself refuses as well.
-        unsafe posix_spawn_file_actions_adddup2(&actions, standardInput.descriptor, 0)
-        unsafe posix_spawn_file_actions_adddup2(&actions, standardError.write.descriptor, 2)
-        unsafe posix_spawn_file_actions_addclosefrom_np(&actions, 3)
-        var signals = sigset_t()
-        unsafe sigemptyset(&signals)
-        unsafe posix_spawnattr_setsigmask(&attributes, &signals)
-        // Ignored here, see `System.ignoreSignals`; a shell's pipeline ends by them.
-        unsafe sigaddset(&signals, SIGPIPE)
-        unsafe sigaddset(&signals, SIGXFSZ)
-        unsafe posix_spawnattr_setsigdefault(&attributes, &signals)
-        unsafe posix_spawnattr_setpgroup(&attributes, 0)
-        unsafe posix_spawnattr_setflags(
-            &attributes,
-            Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF)
+        let process = try ChildProcess(
+            "/bin/sh",
+            ["-c", text],
+            environment: environment,
+            standardInput: memory(),
+            standardError: standardError.write
         )
-        var process: pid_t = 0
-        let variables = environment.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
-        var arguments = unsafe Self.pointers([Self.shell, "-c", text])
-        var values = unsafe Self.pointers(variables)
-        defer {
-            for index in unsafe arguments.indices { unsafe free(arguments[index]) }
-            for index in unsafe values.indices { unsafe free(values[index]) }
-        }
-        let status = unsafe posix_spawn(&process, Self.shell, &actions, &attributes, &arguments, &values)
-        guard status == 0 else { throw SystemError(call: "posix_spawn", number: status, path: Self.shell) }
         return (process, standardError.read)
-    }
-
-    /// Copies of texts for C, to be freed, and the end of the list.
-    @unsafe static func pointers(_ texts: [String]) -> [UnsafeMutablePointer<CChar>?] {
-        var pointers: [UnsafeMutablePointer<CChar>?] = unsafe []
-        for text in texts { unsafe pointers.append(strdup(text)) }
-        unsafe pointers.append(nil)
-        return unsafe pointers
     }
 
     /// A file in memory that holds the input, at its beginning.

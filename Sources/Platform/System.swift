@@ -1,3 +1,6 @@
+// Unsafe: clocks, limits, signal sets and the environment are C pointers, read within one call; pthread_create takes one
+// argument, an object that is retained before it and released by the thread.
+
 private import CPlatform
 private import Glibc
 
@@ -27,7 +30,13 @@ package enum System {
 
     /// Where files of a moment go: `TMPDIR`, or `/tmp` where that says nothing.
     package static var temporaryDirectory: String {
-        guard let value = unsafe getenv("TMPDIR"), unsafe value.pointee != 0 else { return "/tmp" }
+        guard let value = variable("TMPDIR"), !value.isEmpty else { return "/tmp" }
+        return value
+    }
+
+    /// A variable of the environment.
+    static func variable(_ name: String) -> String? {
+        guard let value = unsafe getenv(name) else { return nil }
         return unsafe String(cString: value)
     }
 

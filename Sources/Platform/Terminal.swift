@@ -1,3 +1,5 @@
+// Unsafe: ioctl, termios and signal sets go to C as pointers, to values that live for the call.
+
 private import CPlatform
 private import Glibc
 

@@ -96,11 +96,13 @@ enum FormatTargets {
     /// A content of the largest size that there may be, twice: the content, and what it decodes to.
     private static let blockAllowance = 2 * FrameContent.bytesMax + 2 << 20
 
+    private static let codec = Result { try Seeds().codec }
+
     private static let block = FuzzTarget(
         name: "block",
         allowance: blockAllowance,
         seeds: { try Seeds().blocks.map { Array($0.dropLast(8)) } },
-        decode: { [codec = Shared { try Seeds().codec }] input in
+        decode: { input in
             var block = input
             block.append(bigEndian: XXH3.hash64(input.span))
             let verified: VerifiedBlock
@@ -115,7 +117,7 @@ enum FormatTargets {
             let header = verified.header
             let frame = block[header.size..<(header.size + header.frameLength)]
             guard header.block(with: Array(frame)) == block else { throw Broken("it encodes to something else") }
-            guard let entries = try? verified.entries(try codec.value()) else { return false }
+            guard let entries = try? verified.entries(try codec.get()) else { return false }
             guard entries.count == header.entries, entries.last?.position == header.lastPosition else {
                 throw Broken("\(entries.count) entries of \(header.entries)")
             }
@@ -289,25 +291,4 @@ enum FormatTargets {
             return true
         }
     )
-}
-
-/// A value that is made when it is first asked for, and kept.
-final class Shared<Value: Sendable>: Sendable {
-    private let made: Lazy
-
-    private final class Lazy: @unchecked Sendable {
-        var value: Value?
-        let make: () throws -> Value
-        init(_ make: @escaping () throws -> Value) { self.make = make }
-    }
-
-    init(_ make: @escaping () throws -> Value) { made = Lazy(make) }
-
-    /// One thread asks: that of the run.
-    func value() throws -> Value {
-        if let value = made.value { return value }
-        let value = try made.make()
-        made.value = value
-        return value
-    }
 }

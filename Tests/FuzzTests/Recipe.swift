@@ -25,7 +25,7 @@ struct Recipe {
     private static let stepSize = 13
 
     /// The data files, by their number in a recipe.
-    static let bases = Shared { try Seeds.stores.map { try Fixture(name: $0).data() } }
+    static let bases = Result { try Seeds.stores.map { try Fixture(name: $0).data() } }
 
     /// The size of the file that a recipe makes, at most.
     static func size(_ recipe: [UInt8]) -> Int {
@@ -34,7 +34,7 @@ struct Recipe {
     }
 
     private static func base(_ recipe: [UInt8]) throws -> [UInt8] {
-        let all = try bases.value()
+        let all = try bases.get()
         return all[Int(recipe.first ?? 0) % all.count]
     }
 

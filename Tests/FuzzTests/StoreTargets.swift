@@ -99,21 +99,22 @@ enum StoreTargets {
         var words = verb.split(separator: " ").map(String.init)
         words.insert(path, at: ["dlq", "region"].contains(words[0]) ? 2 : 1)
         if verb == "diff" { words.append(path) }
-        var command: any ParsableCommand
-        do {
-            command = try HoldfastTool.parseAsRoot(words)
-        } catch {
-            throw Broken("'\(verb)' is no verb: \(error)")
-        }
-        do {
-            if let asynchronous = command as? any AsyncParsableCommand {
-                let kept = Kept(asynchronous)
-                try TextTargets.wait { try await kept.value.run() }
-            } else {
-                try command.run()
+        try TextTargets.wait { [words] in
+            var command: any ParsableCommand
+            do {
+                command = try HoldfastTool.parseAsRoot(words)
+            } catch {
+                throw Broken("'\(verb)' is no verb: \(error)")
             }
-        } catch {
-            // A refusal, whose exit status is that of the verb.
+            do {
+                if var asynchronous = command as? any AsyncParsableCommand {
+                    try await asynchronous.run()
+                } else {
+                    try command.run()
+                }
+            } catch {
+                // A refusal, whose exit status is that of the verb.
+            }
         }
     }
 

@@ -5,6 +5,7 @@ import Foundation
 import Glibc
 import Holdfast
 import HoldfastTesting
+import Platform
 import ReplayFormat
 import ReplayStore
 import TestSupport
@@ -71,15 +72,18 @@ enum TextTargets {
     )
 
     /// Waits for a task, on a thread of its own.
-    static func wait(_ body: @escaping @Sendable () async throws -> Void) throws {
-        let failure = Kept<String?>(nil)
+    static func wait<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) throws -> Value {
+        let outcome = Lock<Result<Value, any Error>?>(nil)
         let done = DispatchSemaphore(value: 0)
         Task {
-            do { try await body() } catch { failure.value = "\(error)" }
+            let result: Result<Value, any Error>
+            do { result = .success(try await body()) } catch { result = .failure(error) }
+            outcome.withLock { $0 = result }
             done.signal()
         }
         done.wait()
-        if let failure = failure.value { throw Broken(failure) }
+        guard let result = outcome.withLock({ $0 }) else { throw Broken("no outcome") }
+        return try result.get()
     }
 
     /// Whole scenarios, played over a store.
@@ -96,17 +100,17 @@ enum TextTargets {
         mutate: { mutator, corpus in mutator.mutateText(corpus) },
         share: 6,
         decode: { input in
-            let answered = Kept(0)
             try wait {
+                var answered = 0
                 let run = ScenarioRun()
                 for line in input.split(separator: 10) {
                     guard let answer = try await run.answer(to: .text(Array(line))) else { continue }
                     guard let members = answer.members, members.count == 1 else { throw Broken("no answer") }
-                    if members["ok"] != nil { answered.value += 1 }
+                    if members["ok"] != nil { answered += 1 }
                 }
                 await run.end()
+                return answered > 0
             }
-            return answered.value > 0
         }
     )
 
@@ -195,10 +199,4 @@ enum TextTargets {
             return true
         }
     )
-}
-
-/// A value that one thread sets and another reads, one after the other.
-final class Kept<Value>: @unchecked Sendable {
-    var value: Value
-    init(_ value: Value) { self.value = value }
 }

@@ -73,13 +73,13 @@ struct CrashRun {
     var milliseconds: Int64 { System.elapsedMilliseconds - started }
 
     /// Does rounds until it is time, somebody interrupts, or a store has broken a promise.
-    mutating func run(_ isInterrupted: () -> Bool) async throws {
+    mutating func run(_ isInterrupted: () -> Bool) throws {
         while violations.isEmpty, !isInterrupted(), !isOver {
-            if rounds.isMultiple(of: Self.roundsPerStore) { try await begin() }
+            if rounds.isMultiple(of: Self.roundsPerStore) { try begin() }
             try round()
             tell()
         }
-        if violations.isEmpty { try await finishStore() }
+        if violations.isEmpty { try finishStore() }
         endProgress()
     }
 
@@ -89,8 +89,8 @@ struct CrashRun {
     }
 
     /// Ends a store, if there is one, and begins another.
-    private mutating func begin() async throws {
-        try await finishStore()
+    private mutating func begin() throws {
+        try finishStore()
         guard violations.isEmpty else { return }
         stores += 1
         let fresh = Place("\(directory)/\(stores)")
@@ -100,10 +100,10 @@ struct CrashRun {
     }
 
     /// Lets a process deliver everything that is queued, and looks at the store for the last time.
-    private mutating func finishStore() async throws {
+    private mutating func finishStore() throws {
         guard let place else { return }
         let child = try start(place, ["--worker-empties"])
-        note(child.wait() ?? .exited(0), isKilled: false)
+        if let ending = try wait(child) { note(ending, isKilled: false) }
         if violations.isEmpty { try verify() }
         guard violations.isEmpty else { return }
         finished = tally
@@ -113,10 +113,14 @@ struct CrashRun {
     private func start(_ place: Place, _ more: [String]) throws -> ChildProcess {
         let arguments = ["crashtest", "--seed", "\(seed &+ stores)", "--worker-life", "\(rounds)"]
         do throws(SystemError) {
+            let output = try File(appendingTo: place.output)
             return try ChildProcess(
-                own: arguments + more + ["--", place.directory],
+                "/proc/self/exe",
+                arguments + more + ["--", place.directory],
                 environment: environment,
-                output: place.output
+                standardInput: File("/dev/null", 0),
+                standardOutput: output,
+                standardError: output
             )
         } catch {
             throw Failure(.other, code: "ioFailed", "A process could not be started: \(error.description).")
@@ -130,16 +134,24 @@ struct CrashRun {
         rounds += 1
         // While it begins, or while it works, which is known by what it notes.
         if Int.random(in: 0..<4, using: &random) == 0 {
-            _ = child.wait(atMost: UInt64.random(in: 0...(40 * Self.millisecond), using: &random))
+            _ = try wait(child, UInt64.random(in: 0...(40 * Self.millisecond), using: &random))
         } else {
             let size = Self.size(place.journal)
-            while child.wait(atMost: Self.millisecond) == nil, Self.size(place.journal) == size {}
-            _ = child.wait(atMost: UInt64.random(in: 0...(400 * Self.millisecond), using: &random))
+            while try wait(child, Self.millisecond) == nil, Self.size(place.journal) == size {}
+            _ = try wait(child, UInt64.random(in: 0...(400 * Self.millisecond), using: &random))
         }
         child.kill()
-        guard let ending = child.wait() else { return }
+        guard let ending = try wait(child) else { return }
         note(ending, isKilled: true)
         if violations.isEmpty { try verify() }
+    }
+
+    private func wait(_ child: ChildProcess, _ nanoseconds: UInt64? = nil) throws -> ChildProcess.Ending? {
+        do throws(SystemError) {
+            return try child.wait(atMost: nanoseconds)
+        } catch {
+            throw Failure(.other, code: "ioFailed", "A process could not be waited for: \(error.description).")
+        }
     }
 
     private static func size(_ path: String) -> Int64 { (try? File(path, 0).size()) ?? 0 }

@@ -70,7 +70,7 @@ struct CrashTest: AsyncParsableCommand {
         let chosen = seed ?? UInt64.random(in: 0...UInt64(UInt32.max))
         var run = CrashRun(directory, seed: chosen, end)
         do {
-            try await run.run { isInterrupted.withLock { $0 } }
+            try run.run { isInterrupted.withLock { $0 } }
         } catch {
             run.endProgress()
             throw error

@@ -186,27 +186,26 @@ final class ReplayReceiver: Sendable {
         ]
         let command = ShellCommand(command, environment: environment.merging(own) { $1 }, input: input)
         do throws(SystemError) {
-            let ending = try await command.run { [telling] bytes in
+            let left = try await command.run { [telling] bytes in
                 if telling.isVerbose, !telling.asJSON { try? File(adopting: 2, path: "stderr").write(bytes) }
             }
-            return outcome(ending)
+            return outcome(left)
         } catch {
             return .unavailable("the command could not be started: \(error.description)")
         }
     }
 
-    private func outcome(_ ending: ShellCommand.Ending) -> Outcome {
-        let line = Self.text(ending.lastLine)
+    private func outcome(_ left: ShellCommand.Outcome) -> Outcome {
+        let line = Self.text(left.lastLine)
         let said = line.isEmpty ? "" : ": \(line)"
-        guard let code = ending.exitCode else {
-            let isKilled = Task.isCancelled && ending.signal == 9
-            return isKilled ? .killed : .unavailable("signal \(ending.signal ?? 0) ended the command\(said)")
-        }
-        switch code {
-        case 0: return .received
+        switch left.ending {
+        case .signalled(9) where Task.isCancelled: return .killed
+        case .signalled(let number): return .unavailable("signal \(number) ended the command\(said)")
+        case .exited(0): return .received
         // EX_TEMPFAIL; the shell's own codes for what cannot be run; and for a signal that ended it, 128 beyond its number.
-        case 75, 126, 127, 129...192: return .unavailable("the command ended with exit \(code)\(said)")
-        default: return .refused(line.isEmpty ? "the command ended with exit \(code)" : line)
+        case .exited(let code) where [75, 126, 127].contains(code) || (129...192).contains(code):
+            return .unavailable("the command ended with exit \(code)\(said)")
+        case .exited(let code): return .refused(line.isEmpty ? "the command ended with exit \(code)" : line)
         }
     }
 
