@@ -85,6 +85,16 @@ package final class PageFile: Sendable {
         }
     }
 
+    /// Refuses a file that is shorter than a meta page says.
+    ///
+    /// The meta page is to be read first: a writer makes the file longer before it writes one that says so.
+    package func checkPages(of meta: Meta) throws(PageError) {
+        let count = try pages()
+        guard count > meta.lastPage else {
+            throw PageError("it has \(count) pages of \(pageSize) bytes, and should have \(meta.lastPage + 1)")
+        }
+    }
+
     /// The bytes of `count` pages from `number` on; fewer where the file ends.
     package func bytes(of number: UInt64, count: Int = 1) throws(PageError) -> [UInt8] {
         guard number < 1 << 47 else { throw PageError("there is no such page", page: number) }
@@ -108,15 +118,12 @@ package final class PageFile: Sendable {
     /// The value that stands in pages of its own from `number` on.
     ///
     /// The page says how many they are, and must say what its value needs.
+    ///
+    /// - Parameter lastPage: The last page that the file is known to have: no more is asked for.
     package func overflow(_ number: UInt64, size: Int, lastPage: UInt64) throws(PageError) -> [UInt8] {
         let pages = Self.overflowPages(size, pageSize: pageSize)
         guard number >= 2, number <= lastPage, UInt64(pages) <= lastPage - number + 1 else {
             throw PageError("a value of \(size) bytes there is not inside the file", page: number)
-        }
-        // The last page is what the meta page says: no more is asked for than the file has.
-        let end = try self.pages()
-        guard number < end, UInt64(pages) <= end - number else {
-            throw PageError("the file ends inside its value", page: number)
         }
         let bytes = try bytes(of: number, count: pages)
         guard bytes.count >= Page.headerSize + size else {

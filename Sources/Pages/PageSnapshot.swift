@@ -10,11 +10,9 @@ package struct PageSnapshot: Sendable {
     package let tables: [(name: [UInt8], tree: TreeRecord)]
     private let trees: [[UInt8]: TreeRecord]
 
-    /// The state that the last commit left.
-    package init(_ file: PageFile) throws(PageError) { try self.init(file, try file.newestMeta()) }
-
-    /// The state that a meta page names.
+    /// The state that a meta page names, in a file that has all its pages.
     package init(_ file: PageFile, _ meta: Meta) throws(PageError) {
+        try file.checkPages(of: meta)
         self.file = file
         self.meta = meta
         var tables: [(name: [UInt8], tree: TreeRecord)] = []

@@ -141,7 +141,7 @@ package struct PageWalk: Sendable {
         let row: [UInt8]
         switch value {
         case .inline(let range): row = leaf.bytes(range)
-        case .overflow(let page, let size): row = try file.overflow(page, size: size, lastPage: meta.lastPage)
+        case .overflow(let page, let size): row = try file.overflow(page, size: size, lastPage: reached.end - 1)
         case .tree: throw PageError("a row of the free list is a table", page: leaf.number)
         }
         return try PageSnapshot.identifiers(row, page: leaf.number)

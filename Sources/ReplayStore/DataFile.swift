@@ -33,6 +33,13 @@ package enum DataFile {
             }
             throw HoldfastError(code: .notFound, message: "There is no store here: '\(path)' is not there.")
         }
+        let looked = Result { () throws(PageError) in
+            let pages = try PageFile(file)
+            let newest = try pages.newestMeta()
+            try pages.checkPages(of: newest)
+            return (pages: pages, transaction: newest.transaction)
+        }
+        if case .success(let found) = looked, found.transaction > 0 { return found.pages }
         guard try !isUnmade(file) else {
             throw HoldfastError(
                 code: .notFound,
@@ -40,18 +47,9 @@ package enum DataFile {
                     "The data file '\(path)' was never whole: making a store was interrupted. Run 'holdfast init' again."
             )
         }
-        do throws(PageError) {
-            let pages = try PageFile(file)
-            let newest = try pages.newestMeta()
-            // After the metas: a writer makes the file longer before it writes a meta page that says so.
-            let count = try pages.pages()
-            guard count > newest.lastPage else {
-                throw PageError(
-                    "it has \(count) pages of \(pages.pageSize) bytes, and should have \(newest.lastPage + 1)"
-                )
-            }
-            return pages
-        } catch {
+        switch looked {
+        case .success(let found): return found.pages
+        case .failure(let error):
             guard error.system == nil else { throw HoldfastError(error) }
             throw damaged(error.description, path)
         }
