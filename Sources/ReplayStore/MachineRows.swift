@@ -10,26 +10,12 @@ package enum MachineRows {
         over stored: FailoverMachine.Snapshot?,
         _ transaction: inout StoreTransaction
     ) throws(HoldfastError) {
-        func put(_ fields: [UInt8], _ name: ControllerRows.Name) throws(HoldfastError) {
-            try transaction.put(fields, key: Key.controller(name.rawValue), in: .controller)
-        }
-        if snapshot.time != stored?.time || snapshot.lastTick != stored?.lastTick {
-            try put(ControllerRows.time(snapshot.time, lastTick: snapshot.lastTick), .time)
-        }
-        if snapshot.epoch != stored?.epoch { try put(ControllerRows.number(snapshot.epoch), .epoch) }
         transaction.core.epoch = snapshot.epoch
-        if snapshot.configuration != stored?.configuration {
-            try put(ControllerRows.configuration(snapshot.configuration), .configuration)
-        }
-        if snapshot.regions == stored?.regions { return }
-        var before: [RegionID: RegionSnapshot] = [:]
-        for region in stored?.regions ?? [] { before[region.region] = region }
-        for region in snapshot.regions where before.removeValue(forKey: region.region) != region {
-            let fields = ControllerRows.region(region.role, region.state, lastSeen: region.lastSeen)
-            try transaction.put(fields, key: Key.controllerRegion(region.region), in: .controller)
-        }
+        for (key, fields) in rows(snapshot, over: stored) { try transaction.put(fields, key: key, in: .controller) }
+        guard snapshot.regions != stored?.regions else { return }
         FaultPoint.reach(.controllerRow)
-        for region in before.keys.sorted() {
+        let left = Set(snapshot.regions.map(\.region))
+        for region in stored?.regions.map(\.region) ?? [] where !left.contains(region) {
             try transaction.delete(Key.controllerRegion(region), in: .controller)
         }
     }
@@ -79,24 +65,27 @@ package enum MachineRows {
         return snapshot
     }
 
-    /// The fields of every row of a snapshot, by key.
-    static func rows(_ snapshot: FailoverMachine.Snapshot) -> [[UInt8]: [UInt8]] {
-        var rows: [[UInt8]: [UInt8]] = [
-            Key.controller(ControllerRows.Name.time.rawValue): ControllerRows.time(
-                snapshot.time,
-                lastTick: snapshot.lastTick
-            ),
-            Key.controller(ControllerRows.Name.epoch.rawValue): ControllerRows.number(snapshot.epoch),
-            Key.controller(ControllerRows.Name.configuration.rawValue): ControllerRows.configuration(
-                snapshot.configuration
-            ),
-        ]
-        for region in snapshot.regions {
-            rows[Key.controllerRegion(region.region)] = ControllerRows.region(
-                region.role,
-                region.state,
-                lastSeen: region.lastSeen
-            )
+    /// The fields of the rows in which `snapshot` differs from `stored`, with their keys; of all of them when that is nil.
+    static func rows(
+        _ snapshot: FailoverMachine.Snapshot,
+        over stored: FailoverMachine.Snapshot? = nil
+    ) -> [(key: [UInt8], fields: [UInt8])] {
+        var rows: [(key: [UInt8], fields: [UInt8])] = []
+        func add(_ name: ControllerRows.Name, _ fields: [UInt8]) {
+            rows.append((Key.controller(name.rawValue), fields))
+        }
+        if snapshot.time != stored?.time || snapshot.lastTick != stored?.lastTick {
+            add(.time, ControllerRows.time(snapshot.time, lastTick: snapshot.lastTick))
+        }
+        if snapshot.epoch != stored?.epoch { add(.epoch, ControllerRows.number(snapshot.epoch)) }
+        if snapshot.configuration != stored?.configuration {
+            add(.configuration, ControllerRows.configuration(snapshot.configuration))
+        }
+        guard snapshot.regions != stored?.regions else { return rows }
+        let before = Set(stored?.regions ?? [])
+        for region in snapshot.regions where !before.contains(region) {
+            let fields = ControllerRows.region(region.role, region.state, lastSeen: region.lastSeen)
+            rows.append((Key.controllerRegion(region.region), fields))
         }
         return rows
     }

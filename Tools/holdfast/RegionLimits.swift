@@ -200,13 +200,6 @@ extension QueueStatistics {
 }
 
 extension TotalLimits {
-    private func use(_ entries: UInt64, _ bytes: UInt64) -> Double? {
-        let uses = [(entries, entriesMax), (bytes, bytesMax)].compactMap { use, most in
-            most.map { $0 > 0 ? Double(use) / Double($0) : 1 }
-        }
-        return uses.max()
-    }
-
     private static func sums(_ queues: [QueueStatistics]) -> (entries: UInt64, bytes: UInt64) {
         queues.reduce(into: (0, 0)) { sums, queue in
             sums.entries &+= queue.entries
@@ -221,7 +214,7 @@ extension TotalLimits {
             ("region", .null), ("entries", .unsigned(sums.entries)),
             ("limitEntries", entriesMax.map { .unsigned($0) } ?? .null), ("storedBytes", .unsigned(sums.bytes)),
             ("limitBytes", bytesMax.map { .unsigned($0) } ?? .null),
-            ("use", use(sums.entries, sums.bytes).map { .double($0) } ?? .null),
+            ("use", use(of: queues).map { .double($0) } ?? .null),
         ])
     }
 
@@ -229,7 +222,7 @@ extension TotalLimits {
         let sums = Self.sums(queues)
         return [
             "(all)", "\(sums.entries)", entriesMax.map { "\($0)" } ?? "-", bytesText(sums.bytes),
-            bytesMax.map(bytesText) ?? "-", "-", "-", "-", "-", useText(use(sums.entries, sums.bytes)),
+            bytesMax.map(bytesText) ?? "-", "-", "-", "-", "-", useText(use(of: queues)),
         ]
     }
 }
