@@ -34,22 +34,8 @@ import Testing
     @Test("is not all dead letters at once, for a check") func deadLetters() async throws {
         let made = try ToolStore()
         let store = try await open(made.path)
-        let region = region
         for sequence in 1...12 as ClosedRange<UInt64> {
-            let write = write(sequence, 16 << 20)
-            _ = try await store.append([write], to: [region], ifEpoch: nil, at: Timestamp(milliseconds: 0))
-            try await store.transact { (transaction) throws(HoldfastError) in
-                let row = try transaction.regionRow(region)
-                _ = try transaction.park(
-                    region,
-                    queue: row.number,
-                    row.headPosition...row.headPosition,
-                    cause: .attempts,
-                    attempts: 1,
-                    reason: "",
-                    now: Timestamp(milliseconds: 0)
-                )
-            }
+            try await store.appendParked(write(sequence, 16 << 20), to: region)
         }
         await store.close()
         let outcome = try run(160 << 10, ["check", made.path, "--level", "full"])

@@ -69,13 +69,7 @@ import Testing
 
     /// Exchanges the values of two keys, through LMDB.
     private static func swap(_ path: String, _ random: inout SplitMix64) throws -> String {
-        let environment = try Environment(
-            path: path,
-            access: .bulk,
-            mapSizeBytes: 64 << 20,
-            databasesMax: 64,
-            readersMax: 8
-        )
+        let environment = try LMDBPairs.open(path)
         var transaction = try environment.beginWrite()
         var pairs: [(table: String, key: [UInt8], value: [UInt8])] = []
         let main = try transaction.mainDatabase()

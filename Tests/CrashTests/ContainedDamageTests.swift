@@ -32,13 +32,7 @@ import Testing
 
     /// Flips a bit in some of the blocks, and says which positions they hold.
     private func damage(_ path: String, _ random: inout SplitMix64) throws -> [UInt32: [ClosedRange<UInt64>]] {
-        let environment = try Environment(
-            path: path,
-            access: .bulk,
-            mapSizeBytes: 64 << 20,
-            databasesMax: 64,
-            readersMax: 8
-        )
+        let environment = try LMDBPairs.open(path)
         var transaction = try environment.beginWrite()
         var damaged: [UInt32: [ClosedRange<UInt64>]] = [:]
         for number in 1...3 as ClosedRange<UInt32> {
@@ -126,6 +120,11 @@ import Testing
 
 /// What LMDB itself holds, past every check of a store.
 enum LMDBPairs {
+    /// A store's environment, to be changed behind the store's back.
+    static func open(_ path: String) throws -> Environment {
+        try Environment(path: path, access: .bulk, mapSizeBytes: 64 << 20, databasesMax: 64, readersMax: 8)
+    }
+
     /// The pairs of a table, in the order of their keys.
     static func all(
         of table: Database,

@@ -129,27 +129,19 @@ static mode_t mode_of(int flags, va_list arguments) {
     return flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
 }
 
-#define OPEN(name) \
-    int name(const char *path, int flags, ...) { \
-        va_list arguments; \
-        va_start(arguments, flags); \
-        mode_t mode = mode_of(flags, arguments); \
-        va_end(arguments); \
-        return opened(AT_FDCWD, path, flags, mode); \
-    }
-OPEN(open)
-OPEN(open64)
-
-#define OPENAT(name) \
-    int name(int directory, const char *path, int flags, ...) { \
+// `first` is the parameter that only openat has, with its comma.
+#define OPEN(name, directory, first...) \
+    int name(first const char *path, int flags, ...) { \
         va_list arguments; \
         va_start(arguments, flags); \
         mode_t mode = mode_of(flags, arguments); \
         va_end(arguments); \
         return opened(directory, path, flags, mode); \
     }
-OPENAT(openat)
-OPENAT(openat64)
+OPEN(open, AT_FDCWD, )
+OPEN(open64, AT_FDCWD, )
+OPEN(openat, directory, int directory, )
+OPEN(openat64, directory, int directory, )
 
 int __open_2(const char *path, int flags) { return opened(AT_FDCWD, path, flags, 0); }
 int __open64_2(const char *path, int flags) { return opened(AT_FDCWD, path, flags, 0); }

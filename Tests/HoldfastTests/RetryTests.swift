@@ -2,6 +2,7 @@ import Holdfast
 import HoldfastTesting
 import ReplayFormat
 import ReplayStore
+import TestSupport
 import Testing
 
 @Suite("Dead letters that are retried") struct RetryTests {
@@ -15,22 +16,7 @@ import Testing
             (_) throws(HoldfastError) in
             ((), StoreHooks())
         }.0
-        let region = region
-        for write in writes {
-            _ = try await store.append([write], to: [region], ifEpoch: nil, at: Timestamp(milliseconds: 0))
-            try await store.transact { (transaction) throws(HoldfastError) in
-                let row = try transaction.regionRow(region)
-                _ = try transaction.park(
-                    region,
-                    queue: row.number,
-                    row.headPosition...row.headPosition,
-                    cause: .attempts,
-                    attempts: 1,
-                    reason: "",
-                    now: Timestamp(milliseconds: 0)
-                )
-            }
-        }
+        for write in writes { try await store.appendParked(write, to: region) }
         await store.close()
         return deployment
     }
