@@ -119,7 +119,7 @@ package final class PageFile: Sendable {
     ///
     /// The page says how many they are, and must say what its value needs.
     ///
-    /// - Parameter lastPage: The last page that the file is known to have: no more is asked for.
+    /// `lastPage`: The last page that the file is known to have; no more is asked for.
     package func overflow(_ number: UInt64, size: Int, lastPage: UInt64) throws(PageError) -> [UInt8] {
         let pages = Self.overflowPages(size, pageSize: pageSize)
         guard number >= 2, number <= lastPage, UInt64(pages) <= lastPage - number + 1 else {
