@@ -97,7 +97,8 @@ let package = Package(
         .testTarget(
             name: "HoldfastTests",
             dependencies: [
-                "Holdfast", "HoldfastTesting", "Pages", "Platform", "ReplayStore", "ReplayFormat", "TestSupport",
+                "Bytes", "Holdfast", "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat",
+                "TestSupport",
                 "Zstd", log,
                 metrics, .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
@@ -139,7 +140,7 @@ let package = Package(
                 "CrashWorker", "DiskWorker", "KillWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport",
                 "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
             ],
-            exclude: ["faults.c", "killer.c", "recorder.c"],
+            exclude: ["faults.c", "killer.c", "recorder.c", "statfs.c"],
             swiftSettings: strict
         ),
         .testTarget(

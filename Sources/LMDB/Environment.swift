@@ -1,4 +1,5 @@
 private import CLMDB
+private import Glibc
 
 /// One open LMDB environment, shared by one writer thread and any readers.
 ///
@@ -69,6 +70,10 @@ private import CLMDB
                 try check("mdb_env_open", unsafe mdb_env_open(pointer, path, flags, 0o600))
                 var info = unsafe MDB_envinfo()
                 try check("mdb_env_info", unsafe mdb_env_info(pointer, &info))
+                // LMDB sees to its other descriptors itself.
+                var descriptor: CInt = -1
+                try check("mdb_env_get_fd", unsafe mdb_env_get_fd(pointer, &descriptor))
+                _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
                 self.address = UInt(bitPattern: pointer)
                 self.mapSizeBytes = unsafe info.me_mapsize
                 return

@@ -117,7 +117,7 @@ package final class PageFile: Sendable {
 
     /// The value that stands in pages of its own from `number` on.
     ///
-    /// The page says how many they are, and must say what its value needs.
+    /// The page says how many they are: no fewer than its value needs, and more where LMDB put a shorter one in their place.
     ///
     /// `lastPage`: The last page that the file is known to have; no more is asked for.
     package func overflow(_ number: UInt64, size: Int, lastPage: UInt64) throws(PageError) -> [UInt8] {
@@ -133,13 +133,20 @@ package final class PageFile: Sendable {
         guard header.little64(at: 0) == number, header.little16(at: 10) == PageKind.overflow.rawValue else {
             throw PageError("it is not the first page of a large value", page: number)
         }
-        guard header.little32(at: 12) == UInt32(clamping: pages) else {
-            throw PageError(
-                "it says that its value takes \(header.little32(at: 12)) pages, and it takes \(pages)",
-                page: number
-            )
-        }
+        try Self.checkPages(UInt64(header.little32(at: 12)), of: number, needed: UInt64(pages), lastPage: lastPage)
         return Array(bytes[Page.headerSize..<(Page.headerSize + size)])
+    }
+
+    /// Refuses a number of pages that a large value cannot take: too few for it, or more than there are.
+    static func checkPages(
+        _ pages: UInt64,
+        of number: UInt64,
+        needed: UInt64,
+        lastPage: UInt64
+    ) throws(PageError) {
+        guard pages >= needed, pages <= lastPage - number + 1 else {
+            throw PageError("it says that its value takes \(pages) pages, and it takes \(needed)", page: number)
+        }
     }
 
     /// How many pages a value of `size` bytes takes that stands in pages of its own.

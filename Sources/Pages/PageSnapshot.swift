@@ -54,12 +54,14 @@ package struct PageSnapshot: Sendable {
     }
 
     /// The pages that a row of the free list names: their number, then each of them.
+    ///
+    /// LMDB sets a row's length aside before it knows the number, so the row can be longer.
     static func identifiers(_ row: [UInt8], page: UInt64?) throws(PageError) -> [UInt64] {
         let words = row.count / 8
         let span = row.span
-        guard row.count % 8 == 0, words >= 1, span.little64(at: 0) == UInt64(words - 1) else {
+        guard row.count % 8 == 0, words >= 1, span.little64(at: 0) <= UInt64(words - 1) else {
             throw PageError("a row of the free list does not have the length that it says", page: page)
         }
-        return (1..<words).map { row.span.little64(at: 8 * $0) }
+        return (1..<(Int(span.little64(at: 0)) + 1)).map { row.span.little64(at: 8 * $0) }
     }
 }

@@ -19,9 +19,11 @@ package struct PageWalk: Sendable {
     package enum Depth: Sendable, Comparable {
         /// The free list and the list of tables: what the meta page itself leads to.
         case lists
+        /// Those, and every branch: how LMDB finds its way.
+        case branches
         /// Branches, leaves and the free list.
         case trees
-        /// The first page of each large value too.
+        /// The first page of each large value too, which says how many it takes.
         case values
     }
 
@@ -32,12 +34,19 @@ package struct PageWalk: Sendable {
     package private(set) var free: PageSet
     /// The leaves of the tables, in the order of their keys.
     package private(set) var leaves: [(table: String, page: UInt64)] = []
+    /// The pages of the free list and of the list of tables.
+    package private(set) var listed: Set<UInt64> = []
+    /// The pairs that the tables hold together, as the list of tables says.
+    package private(set) var entries: UInt64 = 0
     /// Whether every branch and leaf and the free list could be read: then no leaf in use is missing.
     package private(set) var isWhole = true
     /// Whether the free list could be read, and names no page that is in use.
     package var isFreeListWhole: Bool {
         !findings.contains { $0.table == Self.freeListName || $0.code == "free" }
     }
+
+    /// Whether every page could be read, and nothing but a table's counts speaks against it.
+    package private(set) var isSound = true
 
     private let file: PageFile
     private let meta: Meta
@@ -62,9 +71,11 @@ package struct PageWalk: Sendable {
         try walkFreeList()
         let tables = try walkTables()
         compare(tables.map(\.1))
+        entries = tables.reduce(0) { $0 &+ $1.1.entries }
         guard depth > .lists else { return }
-        for (name, tree) in tables { try walk(name, tree) { (_, _, _) in } }
-        try count()
+        let levels = depth == .branches ? 1 : 0
+        for (name, tree) in tables { try walk(name, tree, without: levels) { (_, _, _) in } }
+        if depth >= .trees { try count() }
     }
 
     private mutating func note(
@@ -74,6 +85,7 @@ package struct PageWalk: Sendable {
         page: UInt64? = nil,
         isWarning: Bool = false
     ) {
+        if !isWarning, code != "counts" { isSound = false }
         guard findings.count < Self.findingsMax else { return }
         findings.append(Finding(code: code, isWarning: isWarning, page: page, table: table, what: what))
     }
@@ -89,6 +101,7 @@ package struct PageWalk: Sendable {
             return false
         }
         if free.contains(page) { note("free", "it is in use, and in the free list", table, page: page) }
+        if Self.lists.contains(table) { listed.insert(page) }
         return true
     }
 
@@ -150,14 +163,14 @@ package struct PageWalk: Sendable {
     private mutating func walkTables() throws(PageError) -> [(String, TreeRecord)] {
         var tables: [(String, TreeRecord)] = []
         var others: [UInt64] = []
-        try walk("the list of tables", meta.main) { (page, node, leaf) in
+        try walk(Self.tableListName, meta.main) { (page, node, leaf) in
             if case .tree(let tree) = leaf.value(node) {
                 tables.append((String(decoding: leaf.key(node), as: UTF8.self), tree))
             } else {
                 others.append(page)
             }
         }
-        for page in others { note("page", "a row of the list of tables is no table", "the list of tables", page: page) }
+        for page in others { note("page", "a row of the list of tables is no table", Self.tableListName, page: page) }
         return tables
     }
 
@@ -173,6 +186,7 @@ package struct PageWalk: Sendable {
         _ name: String,
         _ tree: TreeRecord,
         isByNumber: Bool = false,
+        without levels: Int = 0,
         _ pair: (_ page: UInt64, _ node: Int, _ leaf: Page) -> Void
     ) throws(PageError) {
         guard !tree.isEmpty else { return }
@@ -180,7 +194,7 @@ package struct PageWalk: Sendable {
             isWhole = false
             return note("depth", "the tree says that it has \(tree.depth) levels", name, page: tree.root)
         }
-        let isList = name == "the list of tables"
+        let isList = name == Self.tableListName
         // The environment's own flags stand beside those of the free list.
         guard isByNumber ? tree.flags & Self.byNumber != 0 : tree.flags == 0 else {
             isWhole = false
@@ -195,6 +209,7 @@ package struct PageWalk: Sendable {
                 (isWhole, isDamaged) = (false, true)
                 continue
             }
+            guard visit.level <= tree.depth - levels else { continue }
             let page: Page
             do throws(PageError) {
                 page = try file.page(visit.page)
@@ -239,8 +254,9 @@ package struct PageWalk: Sendable {
             }
         }
         counted.flags = tree.flags
+        if !readsValues(of: name) { counted.overflowPages = tree.overflowPages }
         // What is damaged is named already.
-        if !isDamaged, counted != tree {
+        if !isDamaged, levels == 0, counted != tree {
             note(
                 "counts",
                 "it has \(counted.branchPages) branches, \(counted.leafPages) leaves, \(counted.overflowPages) pages of "
@@ -252,7 +268,10 @@ package struct PageWalk: Sendable {
     }
 
     private static let freeListName = "the free list"
-    private static let byNumber: UInt16 = 0x08
+    private static let tableListName = "the list of tables"
+    /// The two databases of a meta page itself.
+    static let lists = [freeListName, tableListName]
+    static let byNumber: UInt16 = 0x08
 
     /// Marks the pages of a large value, and says how many they are.
     private mutating func useValue(
@@ -266,22 +285,27 @@ package struct PageWalk: Sendable {
             note("value", "a value of \(size) bytes from page \(first) on is not inside the file", table, page: leaf)
             return pages
         }
-        for page in first..<(first + pages) { _ = use(page, table) }
-        guard case .values = depth else { return pages }
-        let header = try file.header(of: first)
-        if header.number != first || header.flags != PageKind.overflow.rawValue {
-            note("value", "it is not the first page of a large value", table, page: first)
-        } else if UInt64(header.pages) != pages {
-            note(
-                "value",
-                "it says that its value takes \(header.pages) pages, and it takes \(pages): when it is removed, LMDB would "
-                    + "free pages that are in use",
-                table,
-                page: first
-            )
+        // Only the page itself knows whether LMDB has left more to it than its value needs.
+        var taken = pages
+        if readsValues(of: table) {
+            let header = try file.header(of: first)
+            if header.number != first || header.flags != PageKind.overflow.rawValue {
+                note("value", "it is not the first page of a large value", table, page: first)
+            } else {
+                do throws(PageError) {
+                    let last = reached.end - 1
+                    try PageFile.checkPages(UInt64(header.pages), of: first, needed: pages, lastPage: last)
+                    taken = UInt64(header.pages)
+                } catch {
+                    note("value", error.what, table, page: first)
+                }
+            }
         }
-        return pages
+        for page in first..<(first + taken) { _ = use(page, table) }
+        return taken
     }
+
+    private func readsValues(of table: String) -> Bool { depth == .values || table == Self.freeListName }
 
     /// Compares the tables with the free list and the last page, which the meta page names beside them.
     private mutating func compare(_ tables: [TreeRecord]) {
@@ -316,10 +340,10 @@ package struct PageWalk: Sendable {
 
 extension TreeRecord {
     /// A record to count in.
-    fileprivate init(root: UInt64, depth: Int) {
+    init(root: UInt64, depth: Int, flags: UInt16 = 0) {
         self.root = root
         self.depth = depth
-        flags = 0
+        self.flags = flags
         branchPages = 0
         leafPages = 0
         overflowPages = 0

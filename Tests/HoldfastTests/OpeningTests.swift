@@ -123,6 +123,25 @@ import Testing
         }
     }
 
+    @Test("A program that the process starts inherits no descriptor of a store") func descriptors() async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        let controller = try await create(path)
+        try await controller.append([write(1)], to: "eu")
+        for try await _ in controller.batches(for: "eu") { break }
+        var found: Set<String> = []
+        for name in try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd") {
+            guard let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\(name)"),
+                let place = target.range(of: path.split(separator: "/").suffix(2).joined(separator: "/")),
+                let descriptor = Int32(name)
+            else { continue }
+            #expect(fcntl(descriptor, F_GETFD) & FD_CLOEXEC != 0, "\(target)")
+            found.insert(String(target[place.upperBound...]))
+        }
+        #expect(found.isSuperset(of: ["/LOCK", "/data.mdb", "/lock.mdb"]), "\(found)")
+        await controller.close()
+    }
+
     @Test("A making that failed before its first commit is taken over by the next one") func failedCreate() async throws
     {
         let directory = try TemporaryDirectory()
