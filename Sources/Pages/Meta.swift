@@ -50,6 +50,15 @@ package struct Meta: Sendable, Hashable {
     private static let magic: UInt32 = 0xBEEF_C0DE
     private static let version: UInt32 = 1
 
+    init(slot: Int, pageSize: Int, free: TreeRecord, main: TreeRecord, lastPage: UInt64, transaction: UInt64) {
+        self.slot = slot
+        self.pageSize = pageSize
+        self.free = free
+        self.main = main
+        self.lastPage = lastPage
+        self.transaction = transaction
+    }
+
     /// Reads a meta page; throws what is wrong with it.
     init(_ bytes: Span<UInt8>, slot: Int) throws(PageError) {
         func refuse(_ what: String) -> PageError { PageError("the meta page \(what)", page: UInt64(slot)) }

@@ -160,7 +160,14 @@ package enum FaultPoint: String, Sendable, CaseIterable {
     /// The file has been synced.
     case upgradeSync
 
-    // MARK: Recovering a damaged file: the points of `recover` go here, with it.
+    // MARK: Recovering a damaged file, which is loaded into a new one
+
+    /// What can be read has been read, and nothing written.
+    case recoverRead
+    /// A region's queue has been put.
+    case recoverQueue
+    /// The new store is whole.
+    case recover
 
     /// Says that a step has been done.
     package static func reach(_ point: FaultPoint) {

@@ -1,5 +1,6 @@
 private import Bytes
 internal import Pages
+private import Platform
 internal import RegionFailover
 internal import ReplayFormat
 private import Zstd
@@ -113,6 +114,7 @@ struct Recovery {
         var results: [StoreRecover.Region] = []
         for (region, number) in numbers.sorted(by: { $0.key < $1.key }) {
             results.append(try writeQueue(region, number, loader))
+            FaultPoint.reach(.recoverQueue)
         }
         for (key, found) in rows.lost where !results.contains(where: { $0.region == found.place.region }) {
             try loader.put(found.row.encoded(), key: key, in: .lost)

@@ -8,8 +8,9 @@ private import Zstd
 
 /// Makes a new store of what can be read in a damaged data file.
 ///
-/// It reads the file's leaves page by page: those that the newest commit leads to; where its tree is broken, those that are
-/// not free; and where a meta page is damaged, every leaf that there is. What it takes is proved by its own checksum.
+/// It reads the file's leaves page by page: those that the newest commit leads to; where a meta page is damaged, those of the
+/// commit that the free list and the trees themselves prove to be the newest; where its tree is broken, those that are not
+/// free; and where nothing tells, every leaf that there is. What it takes is proved by its own checksum.
 package enum StoreRecover {
     /// What became of one region's queue.
     package struct Region: Sendable, Hashable {
@@ -35,6 +36,8 @@ package enum StoreRecover {
         package var leaves: UInt64 = 0
         /// Pairs whose checksum fits nothing.
         package var damagedPairs = 0
+        /// Pairs that the tables of the newest commit held, and that are on no leaf that could be read.
+        package var missingPairs: UInt64 = 0
         /// Whether every page of the newest commit could be read, so that only what is in ``Region/lost`` is missing.
         package var isTreeWhole = false
         /// Whether nothing told which pages are of the newest commit: a limit, a pause or another setting can be of an older
@@ -45,61 +48,110 @@ package enum StoreRecover {
 
         package var isComplete: Bool {
             regions.allSatisfy { $0.lost.isEmpty && $0.unaccounted == 0 && !$0.isAcknowledgedUnknown }
-                && !isControllerNew && !isMixed
+                && !isControllerNew && !isMixed && damagedPairs == 0 && missingPairs == 0
         }
     }
 
-    /// Recovers the store at `source` into a new directory; on return the new store has passed a full check and is on the disk.
+    /// Recovers the store at `path` into a new directory; on return the new store has passed a full check and is on the disk.
     ///
     /// The source is read, and never changed. The new store has an identity of its own.
     ///
     /// `local`: The region to be primary, where the controller's state cannot be read.
     package static func run(
-        _ source: String,
+        _ path: String,
         to destination: String,
         local: RegionID?,
         now: Timestamp,
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> Report {
         let data = try system { () throws(SystemError) in
-            try File(regular: source + "/" + DataFile.name, O_RDONLY)
+            try File(regular: path + "/" + DataFile.name, O_RDONLY)
         }
         let file = try pages { () throws(PageError) in try PageFile.salvaging(data) }
-        let (leaves, isWhole, isTrusted) = try pages { () throws(PageError) in try Self.leaves(file) }
-        var rows = SalvagedRows()
-        var report = Report(store: .random(), isTreeWhole: isWhole, isMixed: !isTrusted)
-        let total = Int64(clamping: leaves.count)
-        for (index, leaf) in leaves.enumerated() {
-            let pairs = try pages { () throws(PageError) in try file.pairs(ofLeaf: leaf) }
-            if !pairs.isEmpty { report.leaves += 1 }
-            rows.take(pairs, page: leaf)
-            if index % 256 == 0 { progress(Int64(index), total) }
+        var source = try pages { () throws(PageError) in try Source(file) }
+        var salvage = try Salvage(file, source.leaves, progress)
+        if source.isRebuilt, salvage.rows.damaged > 0 {
+            // More is wrong than a torn meta page: then a leaf of an older commit may stand in the place of one that is lost.
+            source = try pages { () throws(PageError) in try Source(all: file) }
+            salvage = try Salvage(file, source.leaves, progress)
         }
-        rows.settle()
+        FaultPoint.reach(.recoverRead)
+        let rows = salvage.rows
+        // More than the tables hold: leaves of older commits are among them.
+        if let held = source.pairs, salvage.pairs > held { source.isTrusted = false }
+        var report = Report(store: .random(), isTreeWhole: source.isWhole, isMixed: !source.isTrusted)
+        report.leaves = salvage.leaves
         report.damagedPairs = rows.damaged
+        if let held = source.pairs, salvage.pairs < held { report.missingPairs = held - salvage.pairs }
         guard !rows.regions.isEmpty || !rows.blocks.isEmpty else {
             throw HoldfastError(
                 code: .damaged,
                 message: "No row and no block of a store was found in the data file: nothing can be recovered."
-            ).at(source)
+            ).at(path)
         }
-        var recovery = Recovery(file, rows, isTrusted: isTrusted, now: now)
+        var recovery = Recovery(file, rows, isTrusted: source.isTrusted, now: now)
         let machine = try recovery.machine(local: local)
         report.isControllerNew = machine.isNew
         report.regions = try recovery.write(machine.snapshot, to: destination, as: report.store)
+        FaultPoint.reach(.recover)
         return report
     }
+}
 
-    /// The leaves to read, whether the tree is whole, and whether what they hold is of the newest commit alone.
-    private static func leaves(_ file: PageFile) throws(PageError) -> ([UInt64], isWhole: Bool, isTrusted: Bool) {
-        let all = try file.pages()
-        guard all > 2, let meta = try? file.newestMeta() else {
-            return (Array(stride(from: 2, to: max(2, all), by: 1)), false, false)
+/// The leaves to read, and what they are of.
+private struct Source {
+    let leaves: [UInt64]
+    /// Whether the commit's trees lead to them, all of them.
+    var isWhole = false
+    /// Whether what they hold is of the newest commit alone.
+    var isTrusted = false
+    /// Whether no meta page says so, but the pages themselves.
+    var isRebuilt = false
+    /// How many pairs the commit's tables held, where its trees do not lead to all of them.
+    var pairs: UInt64?
+
+    init(_ file: PageFile) throws(PageError) {
+        let walk: PageWalk? = if let meta = try? file.newestMeta() { try PageWalk(file, meta, .trees) } else { nil }
+        if let walk, walk.isSound {
+            self.init(leaves: walk.leaves.map(\.page), isWhole: true, isTrusted: true)
+        } else if let meta = try file.rebuiltMeta() {
+            let walk = try PageWalk(file, meta, .trees)
+            self.init(leaves: walk.leaves.map(\.page), isWhole: true, isTrusted: true, isRebuilt: true)
+        } else if let walk, walk.isFreeListWhole, !walk.findings.contains(where: { $0.code == "torn" }) {
+            // What is not free is of this commit, whether the tree still leads to it or not.
+            let used = (2..<walk.free.end).filter { !walk.free.contains($0) && !walk.listed.contains($0) }
+            self.init(leaves: used, isTrusted: true)
+            pairs = walk.entries
+        } else {
+            try self.init(all: file)
         }
-        let walk = try PageWalk(file, meta, .trees)
-        if walk.isWhole { return (walk.leaves.map(\.page), true, true) }
-        guard walk.isFreeListWhole else { return (Array(2..<all), false, false) }
-        // What is not free is of this commit, whether the tree still leads to it or not.
-        return ((2..<min(all, meta.lastPage + 1)).filter { !walk.free.contains($0) }, false, true)
+    }
+
+    /// Every page there is, of whatever commit.
+    init(all file: PageFile) throws(PageError) { self.init(leaves: Array(2..<max(2, try file.pages()))) }
+
+    private init(leaves: [UInt64], isWhole: Bool = false, isTrusted: Bool = false, isRebuilt: Bool = false) {
+        (self.leaves, self.isWhole, self.isTrusted, self.isRebuilt) = (leaves, isWhole, isTrusted, isRebuilt)
+    }
+}
+
+/// What was found in leaves.
+private struct Salvage {
+    private(set) var rows = SalvagedRows()
+    /// Leaves with anything in them.
+    private(set) var leaves: UInt64 = 0
+    /// The pairs in them.
+    private(set) var pairs: UInt64 = 0
+
+    init(_ file: PageFile, _ numbers: [UInt64], _ progress: (Int64, Int64) -> Void) throws(HoldfastError) {
+        let total = Int64(clamping: numbers.count)
+        for (index, leaf) in numbers.enumerated() {
+            let pairs = try pages { () throws(PageError) in try file.pairs(ofLeaf: leaf) }
+            if !pairs.isEmpty { leaves += 1 }
+            self.pairs += UInt64(pairs.count)
+            rows.take(pairs, page: leaf)
+            if index % 256 == 0 { progress(Int64(index), total) }
+        }
+        rows.settle()
     }
 }

@@ -24,17 +24,6 @@ import Testing
         }
     }
 
-    private static func library(_ directory: TemporaryDirectory) throws -> String {
-        let library = directory.appending("killer.so")
-        let source = Tool.source("Tests/CrashTests/killer.c").path
-        let compiled = try Tool.run(
-            ["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"],
-            program: "/usr/bin/env"
-        )
-        try #require(compiled.status == 0, "\(compiled.talk)")
-        return library
-    }
-
     @Test(
         "keeps what it had promised, also when the call is torn: writes, syncs, lengths, names",
         arguments: [20_261_123 as UInt64]
@@ -42,7 +31,7 @@ import Testing
     func kills(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
         let tools = try TemporaryDirectory()
-        let library = try Self.library(tools)
+        let library = try Tool.library("killer", in: tools.path)
         let counted = Site(directory: try TemporaryDirectory(), seed: seed)
         let count = tools.appending("count")
         try #require(try counted.run(life: 0, library, ["COUNT": count]).status == 0)
@@ -80,7 +69,7 @@ import Testing
     @Test("while it makes a store lets the next one make it", arguments: [false, true])
     func making(isTorn: Bool) throws {
         let tools = try TemporaryDirectory()
-        let library = try Self.library(tools)
+        let library = try Tool.library("killer", in: tools.path)
         for number in 1...16 {
             let site = Site(directory: try TemporaryDirectory(), seed: 1)
             let environment = ["KILL_AT": "\(number)"].merging(isTorn ? ["KILL_TORN": "1"] : [:]) { $1 }

@@ -45,14 +45,7 @@ struct FileFault: Sendable, CustomTestStringConvertible {
 
     private static let library: Result<(TemporaryDirectory, String), any Error> = Result {
         let directory = try TemporaryDirectory()
-        let library = directory.appending("faults.so")
-        let source = Tool.source("Tests/CrashTests/faults.c").path
-        let compiled = try Tool.run(
-            ["cc", "-Wall", "-Werror", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl", "-lpthread"],
-            program: "/usr/bin/env"
-        )
-        try #require(compiled.status == 0, "\(compiled.talk)")
-        return (directory, library)
+        return (directory, try Tool.library("faults", in: directory.path))
     }
 
     private func run(_ arguments: [String], _ environment: [String: String] = [:]) throws {

@@ -65,6 +65,24 @@ struct Judge {
         return faults
     }
 
+    /// Which promised entries are not there, or not right, in a store that may have more.
+    mutating func missing(from found: FoundStore, at cut: Int) -> [String] {
+        let step = timeline.step(at: cut)
+        let issued = step.calls.filter { $0.issued < cut }
+        let done = issued.filter { $0.done < cut }
+        var faults = found.errors
+        for (old, new) in zip(step.before.queues, step.after.queues) {
+            let range = Self.bounds(old, new, issued, done)
+            let entries = found.entries[old.region] ?? []
+            let writes = Dictionary(entries.map { ($0.position, $0.write) }) { first, _ in first }
+            for position in range.head.upperBound..<max(range.head.upperBound, range.next.lowerBound)
+            where writes[position].map({ isRight($0, position, old.region, cut) }) != true {
+                faults.append("\(old.region): entry \(position) is missing, or another one")
+            }
+        }
+        return faults
+    }
+
     private mutating func isRight(_ write: OutstandingWrite, _ position: UInt64, _ region: String, _ cut: Int) -> Bool {
         guard let place = timeline.places[region]?[position], place.issued < cut else { return false }
         let key = place.sequence << 1 | (place.origin == "us" ? 1 : 0)

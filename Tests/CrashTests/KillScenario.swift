@@ -1,6 +1,8 @@
 import Foundation
+import Glibc
 import Holdfast
 import HoldfastTesting
+import Pages
 import Platform
 import ReplayFormat
 import ReplayStore
@@ -16,9 +18,8 @@ enum KillScenario: String, Sendable, CaseIterable {
     /// Opens a store beside which a compaction has left its copy.
     case leftover
     case compact, train, copy, backup, restore, load, upgrade
-
-    /// Whether it makes a new store beside the old one.
-    var makesNew: Bool { [.copy, .backup, .restore, .load].contains(self) }
+    /// Recovers a store whose newest meta page was torn.
+    case recover
 }
 
 /// A store and what a worker does to it, in a directory of its own.
@@ -40,6 +41,14 @@ struct KillSite: Sendable {
         let files = FileManager.default
         try files.copyItem(atPath: template.site(scenario == .damage).store, toPath: store)
         try files.copyItem(atPath: template.site(scenario == .damage).journal, toPath: journal)
+        if scenario == .recover {
+            let meta = try PageFile(File(store + "/data.mdb", O_RDONLY)).newestMeta()
+            var bytes = try Data(contentsOf: URL(fileURLWithPath: store + "/data.mdb"))
+            // The record of the list of tables.
+            let (new, old) = (meta.slot * meta.pageSize + 88, (1 - meta.slot) * meta.pageSize + 88)
+            bytes.replaceSubrange(new..<(new + 48), with: bytes[old..<(old + 48)])
+            try bytes.write(to: URL(fileURLWithPath: store + "/data.mdb"))
+        }
         if scenario == .leftover {
             try files.copyItem(atPath: store + "/data.mdb", toPath: store + "/data.mdb.compact")
         }
@@ -63,7 +72,7 @@ struct KillSite: Sendable {
             case .damage: work + ["0", "empty"]
             case .leftover: work + ["2", "leave"]
             case .compact, .train, .upgrade: [scenario.rawValue, store]
-            case .copy, .backup, .restore, .load: [scenario.rawValue, store, new]
+            case .copy, .backup, .restore, .load, .recover: [scenario.rawValue, store, new]
             }
         return try Tool.run(arguments, program: Tool.path("KillWorker"), environment: environment)
     }

@@ -1,4 +1,5 @@
 import Foundation
+import Holdfast
 import HoldfastTesting
 import ReplayStore
 import TestSupport
@@ -63,9 +64,9 @@ import Testing
 
     /// The one assumption that LMDB makes of a write: its meta page lies in one sector, which is whole.
     ///
-    /// Here it is torn between words of 8 bytes, in any way. What is refused here is what `holdfast recover` is for: the
-    /// other meta page leads to all that was promised.
-    @Test("a torn meta page is refused, or the store is right: nothing is wrong in silence") func tornMeta() throws {
+    /// Here it is torn between words of 8 bytes, in any way. What is refused here is what `holdfast recover` is for.
+    @Test("a torn meta page is refused, or the store is right; recover brings back what was promised")
+    func tornMeta() async throws {
         let recorder = try Recorder()
         var disk = try Disk(recorder.root)
         let trace = try PowerLossTests.record(recorder, seed: Self.seed, steps: 25)
@@ -79,11 +80,35 @@ import Testing
         var counts: [String: Int] = [:]
         for meta in (0..<Self.images).compactMap({ _ in metas.randomElement(using: &random) }).sorted() {
             while disk.cut <= meta { try disk.happen(trace.events[disk.cut]) }
-            let (verdict, faults) = try Self.verdict(disk.image(.all, torn: meta, &random), meta + 1, &judge)
+            let image = disk.image(.all, torn: meta, &random)
+            let (verdict, faults) = try Self.verdict(image, meta + 1, &judge)
             counts[verdict.rawValue, default: 0] += 1
             if verdict == .wrong || verdict == .ended { print("torn meta page at \(meta): \(verdict) \(faults)") }
+            guard verdict == .refused else { continue }
+            let (isComplete, missing) = try await Self.recovered(image, meta + 1, &judge)
+            counts[isComplete ? "recovered as complete" : "recovered as incomplete", default: 0] += 1
+            #expect(missing == [], "torn meta page at \(meta), complete: \(isComplete)")
         }
         print("power loss with a torn meta page: \(PowerTally().words(counts)), seed \(Self.seed)")
         #expect(counts["wrong"] == nil && counts["ended"] == nil)
+    }
+
+    /// What `recover` makes of an image, and what is wrong with that: where it says that it is complete, anything that was not
+    /// promised; otherwise what is missing.
+    private static func recovered(
+        _ image: DiskImage,
+        _ cut: Int,
+        _ judge: inout Judge
+    ) async throws -> (isComplete: Bool, faults: [String]) {
+        let scratch = try Recorder.scratch()
+        try image.write(to: scratch.path)
+        let new = scratch.path + "/recovered"
+        let now = Timestamp(milliseconds: 1_800_000_000_000)
+        let report = try StoreRecover.run(scratch.path + "/store", to: new, local: "us", now: now)
+        let found = try await FoundStore(new)
+        return (
+            report.isComplete,
+            report.isComplete ? judge.faults(of: found, at: cut) : judge.missing(from: found, at: cut)
+        )
     }
 }

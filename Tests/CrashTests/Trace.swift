@@ -80,14 +80,8 @@ struct Recorder {
         directory = try Self.scratch()
         root = directory.appending("root")
         marks = directory.appending("trace")
-        library = directory.appending("recorder.so")
+        library = try Tool.library("recorder", in: directory.path)
         try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: false)
-        let source = Tool.source("Tests/CrashTests/recorder.c").path
-        let compiled = try Tool.run(
-            ["cc", "-shared", "-fPIC", "-O1", "-o", library, source],
-            program: "/usr/bin/env"
-        )
-        try #require(compiled.status == 0, "\(compiled.talk)")
     }
 
     /// A directory in memory, or where `TMPDIR` says.

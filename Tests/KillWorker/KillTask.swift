@@ -32,6 +32,10 @@ enum KillTask {
             let time = Timestamp(milliseconds: 1_800_000_000_000)
             _ = try StoreBackup.make(of: arguments[1], at: arguments[2], time: time)
         case ("restore", 3): _ = try StoreBackup.restore(arguments[1], to: arguments[2], as: .random())
+        case ("recover", 3):
+            let time = Timestamp(milliseconds: 1_800_000_000_000)
+            let report = try StoreRecover.run(arguments[1], to: arguments[2], local: nil, now: time)
+            guard report.isComplete else { throw HoldfastError(code: .damaged, message: "\(report)") }
         case ("load", 3): try load(arguments[1], to: arguments[2])
         case ("upgrade", 2): _ = try StoreUpgrade.run(arguments[1], isDry: false, steps: steps, to: 3)
         default: usage()
@@ -40,7 +44,7 @@ enum KillTask {
 
     private static func usage() {
         print("usage: KillWorker work STORE JOURNAL SEED LIFE OPERATIONS empty|leave | compact|train|upgrade STORE")
-        print("       KillWorker copy|backup|restore|load STORE NEW")
+        print("       KillWorker copy|backup|restore|load|recover STORE NEW")
         exit(64)
     }
 

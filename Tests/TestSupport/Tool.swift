@@ -79,6 +79,22 @@ public enum Tool {
         return size == 0 ? "" : String(decoding: try Data(contentsOf: file), as: UTF8.self)
     }
 
+    /// A C file of the crash tests as a library, to be preloaded into a program.
+    ///
+    /// - Throws: What the compiler says.
+    public static func library(_ name: String, in directory: String) throws -> String {
+        let library = "\(directory)/\(name).so"
+        let source = source("Tests/CrashTests/\(name).c").path
+        let compiled = try run(
+            ["cc", "-Wall", "-Werror", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl", "-lpthread"],
+            program: "/usr/bin/env"
+        )
+        guard compiled.status == 0 else {
+            throw CocoaError(.featureUnsupported, userInfo: [NSLocalizedDescriptionKey: compiled.talk])
+        }
+        return library
+    }
+
     /// A file of the package's sources, from its root.
     public static func source(_ path: String, from file: String = #filePath) -> URL {
         URL(fileURLWithPath: file).deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()

@@ -72,6 +72,12 @@ struct Recover: ParsableCommand {
             "\(report.leaves) leaves were read"
                 + (report.damagedPairs > 0 ? "; \(report.damagedPairs) pairs in them are damaged" : "")
         )
+        if report.missingPairs > 0 {
+            try output.line(
+                "\(counted(report.missingPairs, "pair")) of the tables are on no leaf that could be read: beside what is "
+                    + "named as lost, identities, events, dead letters or settings can be missing."
+            )
+        }
         if report.isMixed {
             try output.line(
                 "Nothing told which pages are the newest: limits, pauses and other settings can be older ones. Compare them."
@@ -117,7 +123,8 @@ extension StoreRecover.Report {
     fileprivate func json(_ path: String) -> JSON {
         .object([
             ("store", .string(path)), ("storeUUID", .string(store.description)), ("complete", .bool(isComplete)),
-            ("treeWhole", .bool(isTreeWhole)), ("mixed", .bool(isMixed)), ("controllerNew", .bool(isControllerNew)),
+            ("treeWhole", .bool(isTreeWhole)), ("mixed", .bool(isMixed)), ("missingPairs", .unsigned(missingPairs)),
+            ("controllerNew", .bool(isControllerNew)),
             ("leaves", .unsigned(leaves)), ("damagedPairs", .integer(Int64(damagedPairs))),
             ("regions", .array(regions.map(\.json))),
         ])
