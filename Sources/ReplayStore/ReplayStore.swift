@@ -154,8 +154,10 @@ package final class ReplayStore: Sendable {
         if let failure = core.failure { throw failure }
         guard core.changes > 0 else { return value }
         try transaction.finish()
+        let number = transaction.number
         do throws(LMDBError) {
             _ = try transaction.commit()
+            try core.committed(number)
         } catch {
             throw HoldfastError(error)
         }

@@ -29,6 +29,7 @@ final class SpaceKeeper {
     /// Where the data file was when it was opened, from the root.
     private let path: String
     private let identity: FileIdentity?
+    private let lockIdentity: FileIdentity?
     private let directory: String
     private let environment: Environment
     private let pageSize: Int
@@ -46,6 +47,7 @@ final class SpaceKeeper {
         self.path = FileSystem.realPath(file.path)
         self.identity = try? file.identity()
         self.directory = String(path.dropLast(DataFile.name.count))
+        self.lockIdentity = try? FileSystem.identity(of: directory + "LOCK")
         self.environment = environment
         self.pageSize = pageSize
         self.reserveBytesMin = Int64(Self.reserveBytes(options))
@@ -79,17 +81,29 @@ final class SpaceKeeper {
     /// Whether the data file is not where it was opened: its directory was removed, renamed, or replaced.
     private var hasLeft: Bool { identity.map { FileSystem.hasLeft(path, $0) } ?? false }
 
+    /// Whether LOCK is not the one that was taken: where the data file is, another process can have taken another one.
+    private var lockHasLeft: Bool { lockIdentity.map { FileSystem.hasLeft(directory + "LOCK", $0) } ?? false }
+
     // MARK: Before a transaction
 
     /// Why nothing may be changed any more: what would be written is where nobody looks for it, or is removed already.
     var gone: HoldfastError? {
-        guard hasLeft else { return nil }
+        if hasLeft {
+            return HoldfastError(
+                code: .notFound,
+                message:
+                    "The store is not at '\(directory)' any more: its directory was removed, renamed or replaced while it was "
+                    + "open. Nothing was changed. Close the store. If the directory was renamed, everything acknowledged is in "
+                    + "it: put it back, or open it where it is now."
+            )
+        }
+        guard lockHasLeft else { return nil }
         return HoldfastError(
-            code: .notFound,
+            code: .inUse,
             message:
-                "The store is not at '\(directory)' any more: its directory was removed, renamed or replaced while it was open. "
-                + "Nothing was changed. Close the store. If the directory was renamed, everything acknowledged is in it: put it "
-                + "back, or open it where it is now."
+                "The LOCK in '\(directory)' was removed or replaced while the store was open, so another process may have it "
+                + "too. Nothing was changed. Close the store, and open it again when no other has it; a LOCK is never to be "
+                + "removed: it means nothing while nobody holds it."
         )
     }
 
@@ -148,6 +162,9 @@ final class SpaceKeeper {
 
     /// Gives back the space ahead of the data file; the reserve stays on the disk.
     func close() {
+        let hasLeft = hasLeft
+        // Another process may be using the space.
+        guard hasLeft || !lockHasLeft else { return }
         let used = used
         let wanted = reserveWanted(used)
         guard giveBackAhead(used), !hasLeft else { return }

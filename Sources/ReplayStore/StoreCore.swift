@@ -26,6 +26,8 @@ package final class StoreCore {
     package var historyCapacity = 0
     var nextEvent: UInt64 = 1
     var historyCount: UInt64 = 0
+    /// The number of the transaction that all this is of.
+    var lastTransaction: UInt64 = 0
 
     // Of the transaction that runs:
     var singles: [RegionID: [FrameContent.Entry]] = [:]
@@ -58,6 +60,11 @@ package final class StoreCore {
         self.space = SpaceKeeper(dataFile, environment, pageSize: pageSize, options: options)
     }
 
+    /// Notes that a transaction has committed; LMDB gives one that has written nothing no number.
+    func committed(_ number: UInt64) throws(LMDBError) {
+        lastTransaction = min(number, try environment.information().lastTransaction)
+    }
+
     /// Forgets what a transaction that is not committed has changed, and reads everything again.
     func reload() throws(HoldfastError) {
         beginTransaction()
@@ -85,6 +92,7 @@ package final class StoreCore {
     /// in any other is gone when that ends.
     func load() throws(HoldfastError) {
         let lmdb = try engine { () throws(LMDBError) in try environment.beginWrite() }
+        lastTransaction = lmdb.number - 1
         let view = try StoreView.open(lmdb, with: nil)
         superblock = view.superblock
         for (region, row) in try view.regionRows() { rows[region] = row }

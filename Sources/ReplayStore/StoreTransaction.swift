@@ -18,6 +18,9 @@ package struct StoreTransaction: ~Copyable {
         FaultPoint.reach(.begin)
     }
 
+    /// Its number: one more than that of the last one that committed.
+    var number: UInt64 { lmdb.number }
+
     /// Notes that LMDB failed, so that the transaction is aborted.
     func failed(_ error: LMDBError) -> HoldfastError {
         let mapped = HoldfastError(error)

@@ -252,6 +252,11 @@ final class StoreWriter: Sendable {
         do throws(HoldfastError) {
             let last = try engine { () throws(LMDBError) in try core.environment.information().lastTransaction }
             var transaction = try StoreTransaction(core)
+            let number = transaction.number
+            guard number == core.lastTransaction + 1 else {
+                hooks.ended(core, committed: false)
+                return Failure(error: Self.foreignWriter, isOutcomeUnknown: true)
+            }
             for control in controls {
                 refusals.append(control.run(&transaction))
                 if let failure = core.failure { throw failure }
@@ -269,6 +274,7 @@ final class StoreWriter: Sendable {
             do throws(LMDBError) {
                 _ = try transaction.commit()
                 core.commitNanoseconds = System.monotonicNanoseconds - began
+                try core.committed(number)
             } catch {
                 if let full = core.space.full(error, after: last) {
                     hooks.ended(core, committed: false)
@@ -285,6 +291,15 @@ final class StoreWriter: Sendable {
             hooks.ended(core, committed: false)
             return Failure(error: error)
         }
+    }
+
+    private static var foreignWriter: HoldfastError {
+        HoldfastError(
+            code: .inUse,
+            message:
+                "Another process has changed the store while this one had it open, so its LOCK was removed or replaced "
+                + "meanwhile. Find that process and stop it; a LOCK is never to be removed."
+        )
     }
 
     /// What one append comes to; throws when the whole transaction must go.

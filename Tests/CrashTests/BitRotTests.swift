@@ -11,7 +11,8 @@ import Testing
         ProcessInfo.processInfo.environment[variable].flatMap { Int($0) } ?? standard
     }
 
-    private static let seed: UInt64 = 20_261_123
+    private static let seed = UInt64(count("HOLDFAST_ROT_SEED", 20_261_123))
+    /// A store is damaged in so many ways, or in one for each of its pages.
     private static let imagesOfStore = 100
 
     /// Makes stores, damages them in `count` ways, and records everything that is told wrong or not at all.
@@ -25,7 +26,7 @@ import Testing
         while left > 0, bad < 10 {
             let subject = try RotSubject(seed: seed, steps: 30)
             var random = SplitMix64(seed: seed)
-            for index in 0..<min(left, Self.imagesOfStore) {
+            for index in 0..<min(left, max(Self.imagesOfStore, subject.bytes.count / 4096 + 2)) {
                 guard let (what, image) = try damage(subject, index, &random) else {
                     left = 0
                     break

@@ -7,7 +7,7 @@ import Testing
 
 @Suite("A receiver that is killed at random", .serialized) struct ReceiverKillTests {
     private static let rounds =
-        ProcessInfo.processInfo.environment["HOLDFAST_RECEIVER_ROUNDS"].flatMap { Int($0) } ?? 300
+        ProcessInfo.processInfo.environment["HOLDFAST_RECEIVER_ROUNDS"].flatMap { Int($0) } ?? 150
 
     /// What happened in all rounds.
     private struct Tally {

@@ -8,7 +8,7 @@ import Testing
 
 @Suite("A shipper and a receiver that are killed at random", .serialized) struct ShippingKillTests {
     private static let rounds =
-        ProcessInfo.processInfo.environment["HOLDFAST_SHIPPING_ROUNDS"].flatMap { Int($0) } ?? 100
+        ProcessInfo.processInfo.environment["HOLDFAST_SHIPPING_ROUNDS"].flatMap { Int($0) } ?? 60
     private static let roundsPerStore = 25
     private static let batch = 16
 

@@ -2,6 +2,7 @@ import Foundation
 import Holdfast
 import HoldfastTesting
 import ReplayStore
+import TestSupport
 import Testing
 
 /// A store with writes in it, all of which were acknowledged to their callers.
@@ -130,6 +131,46 @@ private struct Site {
         await site.controller.close()
         #expect(try contents(site.path) == before, "seed \(seed)")
         #expect(try site.violations(at: moved) == [], "seed \(seed)")
+    }
+
+    @Test("lets nobody in beside it whose LOCK was removed: it refuses every change", arguments: [13, 14] as [UInt64])
+    func lockRemoved(seed: UInt64) async throws {
+        var site = try await Site(seed: seed)
+        try FileManager.default.removeItem(atPath: site.path + "/LOCK")
+        #expect(await site.refusals() == [HoldfastError.Code?](repeating: .inUse, count: 6), "seed \(seed)")
+        // Now another process comes in, and all that it acknowledges is kept.
+        let line = #"{"origin":"o","incarnation":1,"sequence":1,"key":"k","value":"v"}"#
+        #expect(try Tool.run(["append", site.path, "--region", "eu"], input: line).status == 0)
+        #expect(await site.refusals() == [HoldfastError.Code?](repeating: .inUse, count: 6), "seed \(seed)")
+        await site.controller.close()
+        let again = try await RegionFailoverController.open(at: site.path, options: FoundStore.options)
+        var known: [OutstandingWrite] = []
+        for try await batch in again.batches(for: "eu") {
+            known += batch.entries.map(\.write)
+            try await batch.acknowledge()
+        }
+        #expect(known.last?.origin == "o")
+        await again.close()
+    }
+
+    @Test("is poisoned by a change of another process, and the change stays", arguments: [15, 16] as [UInt64])
+    func foreignChange(seed: UInt64) async throws {
+        var site = try await Site(seed: seed)
+        // For a moment only: nothing tells of it but the number of the last transaction.
+        let (lock, kept) = (site.path + "/LOCK", site.directory.appending("LOCK"))
+        try FileManager.default.moveItem(atPath: lock, toPath: kept)
+        let line = #"{"origin":"o","incarnation":1,"sequence":1,"key":"k","value":"v"}"#
+        #expect(try Tool.run(["append", site.path, "--region", "eu"], input: line).status == 0)
+        try FileManager.default.removeItem(atPath: lock)
+        try FileManager.default.moveItem(atPath: kept, toPath: lock)
+        let refusals = await site.refusals()
+        #expect(refusals.first == .inUse && refusals.dropFirst().allSatisfy { $0 == .poisoned }, "\(refusals)")
+        await site.controller.close()
+        let again = try await RegionFailoverController.open(at: site.path, options: FoundStore.options)
+        let duplicate = OutstandingWrite(origin: "o", incarnation: 1, sequence: 1, key: "k", value: "v")
+        #expect(try await again.append([duplicate], to: "eu").duplicates == [0])
+        await again.close()
+        #expect(try StoreCheck.run(site.path, level: .deep).isClean)
     }
 
     @Test("keeps its number, so that no store that is made later is taken for it", arguments: [12] as [UInt64])

@@ -135,7 +135,7 @@ private struct Commits {
 
     @Test(
         "and a damaged page beside it are never taken for an older commit, or for one that was not ended",
-        arguments: 0..<60 as Range<UInt64>
+        arguments: 0..<30 as Range<UInt64>
     )
     func neverOlder(seed: UInt64) async throws {
         var random = SplitMix64(seed: seed)
