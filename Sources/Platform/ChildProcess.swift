@@ -1,4 +1,4 @@
-// Unsafe: posix_spawn and poll take pointers, to values that live for the call; the copies of the words are freed behind it.
+// Unsafe: posix_spawn and waitpid take pointers, to values that live for the call; the copies of the words are freed behind it.
 
 private import CPlatform
 private import Glibc
@@ -55,12 +55,11 @@ private import Glibc
             unsafe posix_spawn_file_actions_adddup2(&actions, stream.descriptor, number)
         }
         unsafe posix_spawn_file_actions_addclosefrom_np(&actions, 3)
-        var signals = sigset_t()
-        unsafe sigemptyset(&signals)
-        unsafe posix_spawnattr_setsigmask(&attributes, &signals)
+        var none = signalSet([])
+        unsafe posix_spawnattr_setsigmask(&attributes, &none)
         // A shell's pipeline ends by the last two, which `System.ignoreSignals` has this process ignore.
-        for number in [SIGINT, SIGTERM, SIGPIPE, SIGXFSZ] { unsafe sigaddset(&signals, number) }
-        unsafe posix_spawnattr_setsigdefault(&attributes, &signals)
+        var usual = signalSet([SIGINT, SIGTERM, SIGPIPE, SIGXFSZ])
+        unsafe posix_spawnattr_setsigdefault(&attributes, &usual)
         unsafe posix_spawnattr_setpgroup(&attributes, 0)
         let flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (isGroup ? POSIX_SPAWN_SETPGROUP : 0)
         unsafe posix_spawnattr_setflags(&attributes, Int16(flags))
@@ -124,8 +123,7 @@ private import Glibc
             }
             if left == 0 { return nil }
             if let ended, left ?? .max >= 1_000_000 {
-                var polls = [pollfd(fd: ended.descriptor, events: Int16(POLLIN), revents: 0)]
-                _ = unsafe poll(&polls, 1, left.map { CInt(clamping: $0 / 1_000_000) } ?? -1)
+                _ = File.wait(toRead: [ended], milliseconds: left.map { CInt(clamping: $0 / 1_000_000) } ?? -1)
             } else {
                 var time = timespec(tv_sec: 0, tv_nsec: Int(min(left ?? 1_000_000, 1_000_000)))
                 unsafe nanosleep(&time, nil)

@@ -1,6 +1,3 @@
-// Unsafe: fcntl takes a pointer to its range, which lives for the call, and pthread_mutex_lock one to a mutex that must never
-// move.
-
 private import Glibc
 
 /// An exclusive lock on a directory, held as an open-file-description lock on a file `LOCK` inside it.
@@ -31,7 +28,7 @@ package final class DirectoryLock: Sendable {
     deinit {
         // Not by closing alone: a program that this process is starting right now has copies of its descriptors until it
         // runs, and the lock would last as long as they do.
-        if System.processID == process { _ = try? Self.set(CInt(F_UNLCK), on: file) }
+        if System.processID == process { _ = try? file.setLock(.none) }
         ForkTable.leave(file.descriptor)
     }
 
@@ -44,7 +41,7 @@ package final class DirectoryLock: Sendable {
         }
         var isHeld = false
         defer { if !isHeld { ForkTable.leave(file.descriptor) } }
-        guard try set(CInt(F_WRLCK), on: file) else {
+        guard try file.setLock(.exclusive) else {
             return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
         }
         isHeld = true
@@ -89,7 +86,7 @@ package final class DirectoryLock: Sendable {
         }
         var isHeld = false
         defer { if !isHeld { ForkTable.leave(file.descriptor) } }
-        guard try set(CInt(F_RDLCK), on: file) else {
+        guard try file.setLock(.shared) else {
             return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
         }
         isHeld = true
@@ -102,28 +99,8 @@ package final class DirectoryLock: Sendable {
     package static func user(of directory: String) throws(SystemError) -> String? {
         guard FileSystem.exists(directory + "/LOCK") else { return nil }
         let file = try File(regular: directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
-        var range = flock()
-        range.l_type = Int16(F_RDLCK)
-        range.l_whence = Int16(SEEK_SET)
-        guard unsafe fcntl(file.descriptor, F_OFD_GETLK, &range) == 0 else {
-            throw SystemError(call: "fcntl(F_OFD_GETLK)", number: errno, path: file.path)
-        }
-        guard range.l_type != Int16(F_UNLCK) else { return nil }
+        guard try file.isLockedExclusively() else { return nil }
         return printable(try file.read(atMost: 256, at: 0))
-    }
-
-    /// Sets or removes the lock; false when another one is in the way.
-    ///
-    /// It conflicts with ordinary record locks too, so a foreign program's is seen.
-    private static func set(_ type: CInt, on file: File) throws(SystemError) -> Bool {
-        var range = flock()
-        range.l_type = Int16(type)
-        range.l_whence = Int16(SEEK_SET)
-        if unsafe fcntl(file.descriptor, F_OFD_SETLK, &range) == 0 { return true }
-        guard errno == EAGAIN || errno == EACCES else {
-            throw SystemError(call: "fcntl(F_OFD_SETLK)", number: errno, path: file.path)
-        }
-        return false
     }
 
     /// The file's text as far as it is fit to print: outside data goes into a message here.
@@ -150,52 +127,32 @@ package final class DirectoryLock: Sendable {
     }
 }
 
-private let F_OFD_GETLK: CInt = 36
-private let F_OFD_SETLK: CInt = 37
-
 /// The descriptors that a child made by `fork` must close.
 ///
-/// `fork` waits for the mutex, so that no child begins between the opening of a descriptor and its entry here; the child
-/// finds the table whole, closes what is in it, and unlocks its own copy of the mutex.
+/// `fork` waits for the lock, so that no child begins between the opening of a descriptor and its entry here; the child
+/// finds the table whole, and closes what is in it.
 private enum ForkTable {
-    private static let table = Table()
+    private static let descriptors: Lock<Set<CInt>> = {
+        // The child has no other thread, and nothing that allocates may run in it: the set is only read.
+        _ = pthread_atfork(
+            { descriptors.hold() },
+            { descriptors.release() },
+            {
+                descriptors.release()
+                descriptors.withLock { for descriptor in $0 { Glibc.close(descriptor) } }
+            }
+        )
+        return Lock([])
+    }()
 
     /// Opens a descriptor with `body`, and enters it.
     static func enter(_ body: () throws(SystemError) -> File) throws(SystemError) -> File {
-        table.lock()
-        defer { table.unlock() }
-        let file = try body()
-        table.descriptors.insert(file.descriptor)
-        return file
-    }
-
-    static func leave(_ descriptor: CInt) {
-        table.lock()
-        defer { table.unlock() }
-        table.descriptors.remove(descriptor)
-    }
-
-    /// No ``Lock``: fork's handlers take the mutex in one call and give it back in another.
-    ///
-    /// `@unchecked`, since the compiler cannot know that the mutex guards the set.
-    @safe private final class Table: @unchecked Sendable {
-        private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-        var descriptors: Set<CInt> = []
-
-        init() {
-            unsafe mutex = .allocate(capacity: 1)
-            unsafe mutex.initialize(to: pthread_mutex_t())
-            unsafe pthread_mutex_init(mutex, nil)
-            _ = pthread_atfork({ table.lock() }, { table.unlock() }, { table.closeInChild() })
-        }
-
-        func lock() { unsafe pthread_mutex_lock(mutex) }
-        func unlock() { unsafe pthread_mutex_unlock(mutex) }
-
-        private func closeInChild() {
-            // Nothing that allocates may run here: the set is only read.
-            for descriptor in descriptors { Glibc.close(descriptor) }
-            unlock()
+        try descriptors.withLock { (descriptors) throws(SystemError) in
+            let file = try body()
+            descriptors.insert(file.descriptor)
+            return file
         }
     }
+
+    static func leave(_ descriptor: CInt) { descriptors.withLock { _ = $0.remove(descriptor) } }
 }

@@ -1,4 +1,5 @@
-// Unsafe: read, write and fstat take pointers, to memory that lives for the call and has the length that they are told.
+// Unsafe: read, write, fstat, fcntl, poll and their like take pointers, to memory that lives for the call and has the length
+// that they are told.
 
 private import CPlatform
 private import Glibc
@@ -68,6 +69,24 @@ package struct FileIdentity: Sendable, Hashable {
         try self.init(path, O_WRONLY | O_CREAT | O_APPEND)
     }
 
+    /// A new file without a name, in memory, that holds `bytes`; its position is their beginning.
+    static func memory(_ name: String, holding bytes: [UInt8]) throws(SystemError) -> File {
+        let closeOnExec: UInt32 = 1
+        let descriptor = unsafe memfd_create(name, closeOnExec)
+        guard descriptor >= 0 else { throw SystemError(call: "memfd_create", number: errno, path: name) }
+        let file = File(adopting: descriptor, path: name)
+        try file.write(bytes)
+        try file.check("lseek", Int(lseek(descriptor, 0, SEEK_SET)))
+        return file
+    }
+
+    /// The two ends of a new pipe.
+    static func pipe(_ name: String) throws(SystemError) -> (read: File, write: File) {
+        var ends: [CInt] = [-1, -1]
+        guard unsafe pipe2(&ends, O_CLOEXEC) == 0 else { throw SystemError(call: "pipe2", number: errno, path: name) }
+        return (File(adopting: ends[0], path: name), File(adopting: ends[1], path: name))
+    }
+
     /// Takes over a descriptor that is already open, such as standard input.
     package init(adopting descriptor: CInt, path: String) {
         self.descriptor = descriptor
@@ -118,6 +137,17 @@ package struct FileIdentity: Sendable, Hashable {
             try check("write", got)
             written += got
         }
+    }
+
+    /// Waits until one of some files can be read, or has nothing more to come; a negative time stands for ever.
+    ///
+    /// Nil stands for a file that is not waited for.
+    ///
+    /// - Returns: Which of them can be read; none when time is up, or when a signal came.
+    static func wait(toRead files: [File?], milliseconds: CInt) -> [Bool] {
+        var polls = files.map { pollfd(fd: $0?.descriptor ?? -1, events: Int16(POLLIN), revents: 0) }
+        let ready = unsafe poll(&polls, nfds_t(polls.count), milliseconds)
+        return polls.map { ready > 0 && $0.revents != 0 }
     }
 
     /// Whether what is written here can be read by nobody any more: the other end of the pipe is closed.
@@ -176,8 +206,41 @@ package struct FileIdentity: Sendable, Hashable {
         }
     }
 
+    /// A lock of the open file: it goes with the last copy of the descriptor, whoever has it.
+    enum OpenFileLock {
+        case shared, exclusive, none
+
+        fileprivate var range: flock {
+            var range = flock()
+            range.l_type = Int16(self == .shared ? CInt(F_RDLCK) : self == .exclusive ? CInt(F_WRLCK) : CInt(F_UNLCK))
+            range.l_whence = Int16(SEEK_SET)
+            return range
+        }
+    }
+
+    /// Sets or removes the lock on the whole file; false when another one is in the way.
+    ///
+    /// It conflicts with ordinary record locks too, so a foreign program's is seen.
+    func setLock(_ lock: OpenFileLock) throws(SystemError) -> Bool {
+        var range = lock.range
+        if unsafe fcntl(descriptor, F_OFD_SETLK, &range) == 0 { return true }
+        guard errno == EAGAIN || errno == EACCES else {
+            throw SystemError(call: "fcntl(F_OFD_SETLK)", number: errno, path: path)
+        }
+        return false
+    }
+
+    /// Whether somebody else has the file locked exclusively.
+    func isLockedExclusively() throws(SystemError) -> Bool {
+        var range = OpenFileLock.shared.range
+        try check("fcntl(F_OFD_GETLK)", Int(unsafe fcntl(descriptor, F_OFD_GETLK, &range)))
+        return range.l_type != Int16(F_UNLCK)
+    }
+
     /// Whether the descriptor is a terminal.
     package var isTerminal: Bool { isatty(descriptor) == 1 }
 }
 
 private let FALLOC_FL_KEEP_SIZE: CInt = 1
+private let F_OFD_GETLK: CInt = 36
+private let F_OFD_SETLK: CInt = 37

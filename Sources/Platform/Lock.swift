@@ -25,15 +25,23 @@ private import Glibc
         unsafe mutex.deallocate()
     }
 
+    /// Takes the lock until ``release()``: for what begins in one call and ends in another, as a fork does.
+    func hold() {
+        let status = unsafe pthread_mutex_lock(mutex)
+        precondition(status == 0, "pthread_mutex_lock gave \(status)")
+    }
+
+    /// Gives back what ``hold()`` took, on the same thread; or, in the child of a fork, on the thread that is its copy.
+    func release() { unsafe pthread_mutex_unlock(mutex) }
+
     /// Calls `body` with the value while no other thread has it.
     ///
     /// `body` must not take the same lock again.
     package func withLock<Result, Failure: Error>(
         _ body: (inout Value) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        let status = unsafe pthread_mutex_lock(mutex)
-        precondition(status == 0, "pthread_mutex_lock gave \(status)")
-        defer { unsafe pthread_mutex_unlock(mutex) }
+        hold()
+        defer { release() }
         return try body(&value)
     }
 }

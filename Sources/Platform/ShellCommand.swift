@@ -1,8 +1,3 @@
-// Unsafe: poll, memfd_create and pipe2 take pointers, to values that live for the call.
-
-private import CPlatform
-private import Glibc
-
 /// A command for `/bin/sh`, run as a process group of its own.
 package struct ShellCommand: Sendable {
     /// What a command left.
@@ -40,12 +35,12 @@ package struct ShellCommand: Sendable {
     /// - Returns: What it left.
     /// - Throws: ``SystemError`` when it could not be started or watched.
     package func run(_ talk: @escaping @Sendable ([UInt8]) -> Void = { _ in }) async throws(SystemError) -> Outcome {
-        let stop = try FilePipe("stop")
+        let stop = try File.pipe("stop")
         let outcome: Result<Outcome, SystemError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 do throws(SystemError) {
                     try startThread(name: "holdfast-command") {
-                        continuation.resume(returning: Result { () throws(SystemError) in try run(stop, talk) })
+                        continuation.resume(returning: Result { () throws(SystemError) in try run(stop.read, talk) })
                     }
                 } catch {
                     continuation.resume(returning: .failure(error))
@@ -60,18 +55,15 @@ package struct ShellCommand: Sendable {
 
     // MARK: On the thread
 
-    private func run(_ stop: FilePipe, _ talk: ([UInt8]) -> Void) throws(SystemError) -> Outcome {
+    private func run(_ stop: File, _ talk: ([UInt8]) -> Void) throws(SystemError) -> Outcome {
         let (process, standardError) = try start()
         var lastLine = LastLine()
         var isStopped = false
         var hasErrors = true
         while true {
-            var wanted: [(descriptor: CInt, isWanted: Bool)] = [
-                (standardError.descriptor, hasErrors), (stop.read.descriptor, !isStopped),
-            ]
-            if let ended = process.ended { wanted.append((ended.descriptor, true)) }
+            let wanted = [hasErrors ? standardError : nil, isStopped ? nil : stop, process.ended]
             // Where nothing becomes readable at its end, the process is asked.
-            let ready = Self.wait(wanted, milliseconds: process.ended == nil ? 20 : -1)
+            let ready = File.wait(toRead: wanted, milliseconds: process.ended == nil ? 20 : -1)
             if ready[1], !isStopped {
                 isStopped = true
                 process.kill()
@@ -80,7 +72,7 @@ package struct ShellCommand: Sendable {
             guard let ending = try process.look() else { continue }
             // What it wrote before its end is there; those it left behind may go on writing, and are not waited for.
             var left = 64
-            while left > 0, hasErrors, Self.wait([(standardError.descriptor, true)], milliseconds: 0)[0] {
+            while left > 0, hasErrors, File.wait(toRead: [standardError], milliseconds: 0)[0] {
                 hasErrors = Self.pass(standardError, &lastLine, talk)
                 left -= 1
             }
@@ -96,50 +88,16 @@ package struct ShellCommand: Sendable {
         return true
     }
 
-    /// Waits until something can be read or has ended; a negative time stands for ever.
-    private static func wait(_ wanted: [(descriptor: CInt, isWanted: Bool)], milliseconds: CInt) -> [Bool] {
-        var polls = wanted.map { pollfd(fd: $0.isWanted ? $0.descriptor : -1, events: Int16(POLLIN), revents: 0) }
-        let ready = unsafe poll(&polls, nfds_t(polls.count), milliseconds)
-        // Interrupted: nothing is ready, and the caller asks again.
-        return polls.map { ready > 0 && $0.revents != 0 }
-    }
-
     private func start() throws(SystemError) -> (process: ChildProcess, standardError: File) {
-        let standardError = try FilePipe("standard error")
+        let standardError = try File.pipe("standard error")
         let process = try ChildProcess(
             "/bin/sh",
             ["-c", text],
             environment: environment,
-            standardInput: memory(),
+            standardInput: File.memory("batch", holding: input),
             standardError: standardError.write
         )
         return (process, standardError.read)
-    }
-
-    /// A file in memory that holds the input, at its beginning.
-    private func memory() throws(SystemError) -> File {
-        let closeOnExec: UInt32 = 1
-        let descriptor = unsafe memfd_create("holdfast-batch", closeOnExec)
-        guard descriptor >= 0 else { throw SystemError(call: "memfd_create", number: errno, path: "batch") }
-        let file = File(adopting: descriptor, path: "batch")
-        try file.write(input)
-        guard lseek(descriptor, 0, SEEK_SET) == 0 else {
-            throw SystemError(call: "lseek", number: errno, path: "batch")
-        }
-        return file
-    }
-}
-
-/// The two ends of a pipe.
-private struct FilePipe: Sendable {
-    let read: File
-    let write: File
-
-    init(_ name: String) throws(SystemError) {
-        var ends: [CInt] = [-1, -1]
-        guard unsafe pipe2(&ends, O_CLOEXEC) == 0 else { throw SystemError(call: "pipe2", number: errno, path: name) }
-        read = File(adopting: ends[0], path: name)
-        write = File(adopting: ends[1], path: name)
     }
 }
 

@@ -1,8 +1,8 @@
 // Unsafe: clocks, limits, signal sets and the environment are C pointers, read within one call; pthread_create takes one
 // argument, an object that is retained before it and released by the thread.
 
-private import CPlatform
-private import Glibc
+internal import CPlatform
+internal import Glibc
 
 /// The process and its clocks.
 package enum System {
@@ -59,11 +59,17 @@ package enum System {
 
     /// Makes a write of this thread beyond the limit on the size of files `EFBIG`, and no signal that ends the process.
     package static func holdBackFileSizeSignal() {
-        var signals = sigset_t()
-        unsafe sigemptyset(&signals)
-        unsafe sigaddset(&signals, SIGXFSZ)
+        var signals = signalSet([SIGXFSZ])
         unsafe pthread_sigmask(SIG_BLOCK, &signals, nil)
     }
+}
+
+/// The signals of these numbers, as C has them.
+func signalSet(_ numbers: [CInt]) -> sigset_t {
+    var set = sigset_t()
+    unsafe sigemptyset(&set)
+    for number in numbers { unsafe sigaddset(&set, number) }
+    return set
 }
 
 /// Runs `body` on an operating-system thread of its own, named `name` (at most 15 bytes).

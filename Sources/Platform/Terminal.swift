@@ -57,9 +57,7 @@ package enum TerminalEvent: Sendable, Hashable {
     ///
     /// - Throws: What the system says where it has no descriptor left.
     package init() throws(SystemError) {
-        var wanted = sigset_t()
-        unsafe sigemptyset(&wanted)
-        for signal in Self.caught { unsafe sigaddset(&wanted, signal) }
+        var wanted = signalSet(Self.caught)
         var before = sigset_t()
         unsafe pthread_sigmask(SIG_BLOCK, &wanted, &before)
         let closeOnExec: CInt = 0x8_0000
@@ -103,11 +101,9 @@ package enum TerminalEvent: Sendable, Hashable {
 
     /// Waits for something to happen, for at most so long.
     package func next(within milliseconds: Int64) -> TerminalEvent {
-        var descriptors = [pollfd(fd: signals.descriptor, events: Int16(POLLIN), revents: 0)]
-        if let keyboard { descriptors.append(pollfd(fd: keyboard.descriptor, events: Int16(POLLIN), revents: 0)) }
-        let wait = CInt(clamping: max(0, milliseconds))
-        guard unsafe poll(&descriptors, nfds_t(descriptors.count), wait) > 0 else { return .none }
-        if descriptors[0].revents != 0 {
+        let ready = File.wait(toRead: [signals, keyboard], milliseconds: CInt(clamping: max(0, milliseconds)))
+        guard ready.contains(true) else { return .none }
+        if ready[0] {
             let signalRecordBytes = 128
             guard let record = try? signals.read(atMost: signalRecordBytes), record.count >= 4 else { return .none }
             let number = record[..<4].reversed().reduce(CInt(0)) { $0 << 8 | CInt($1) }
@@ -129,9 +125,7 @@ extension System {
     /// Ends the process as the signal `number` would have, so that whoever started it sees why.
     package static func end(bySignal number: CInt) -> Never {
         _ = signal(number, SIG_DFL)
-        var set = sigset_t()
-        unsafe sigemptyset(&set)
-        unsafe sigaddset(&set, number)
+        var set = signalSet([number])
         unsafe pthread_sigmask(SIG_UNBLOCK, &set, nil)
         _ = kill(getpid(), number)
         // A signal that is ignored by who started the process ends here.
