@@ -1,7 +1,7 @@
 extension PageFile {
-    /// The meta page of the newest commit, made again from the other pages, where the writing of it was torn.
+    /// A walk over the newest commit, whose meta page is made again from the other pages, where the writing of it was torn.
     ///
-    /// Its pages were on the disk before. Each commit but the first frees pages and lists them under its own number, so the
+    /// The commit's pages were on the disk before. Each commit but the first frees pages and lists them under its own number, so the
     /// leaf of the free list with the greatest number is the newest commit's: it must be the number that the newer of the two
     /// meta pages has, or a page of the newest commit is damaged, or one was never ended. What the list names is not the
     /// commit's; what it does not name is. The roots follow from that, and a walk over all that they lead to proves it.
@@ -9,7 +9,7 @@ extension PageFile {
     /// - Returns: Nil where the pages do not prove one: a meta page is destroyed, others are damaged, or the free list or the
     ///   list of tables has more than two levels.
     /// - Throws: ``PageError`` when the file cannot be read.
-    package func rebuiltMeta() throws(PageError) -> Meta? {
+    package func rebuiltWalk() throws(PageError) -> PageWalk? {
         guard let first = try? meta(0), let second = try? meta(1) else { return nil }
         let end = try pages()
         let lists = try Lists(self, below: end)
@@ -31,7 +31,7 @@ extension PageFile {
         let isCounted = walk.findings.allSatisfy {
             $0.code != "counts" || PageWalk.lists.contains($0.table)
         }
-        return walk.isSound && isCounted ? meta : nil
+        return walk.isSound && isCounted ? walk : nil
     }
 
     /// The leaves that can be of the free list or of the list of tables, and all branches: of every commit that is left.

@@ -17,9 +17,7 @@ package struct PageWalk: Sendable {
 
     /// How much is read.
     package enum Depth: Sendable, Comparable {
-        /// The free list and the list of tables: what the meta page itself leads to.
-        case lists
-        /// Those, and every branch: how LMDB finds its way.
+        /// The free list, the list of tables, and every branch: how LMDB finds its way.
         case branches
         /// Branches, leaves and the free list.
         case trees
@@ -34,8 +32,8 @@ package struct PageWalk: Sendable {
     package private(set) var free: PageSet
     /// The leaves of the tables, in the order of their keys.
     package private(set) var leaves: [(table: String, page: UInt64)] = []
-    /// The pages of the free list and of the list of tables.
-    package private(set) var listed: Set<UInt64> = []
+    /// The pages of the free list and of the list of tables, with the two meta pages.
+    package private(set) var listed: PageSet
     /// The pairs that the tables hold together, as the list of tables says.
     package private(set) var entries: UInt64 = 0
     /// Whether every branch and leaf and the free list could be read: then no leaf in use is missing.
@@ -63,6 +61,7 @@ package struct PageWalk: Sendable {
         let end = min(meta.lastPage + 1, try file.pages())
         reached = PageSet(below: max(2, end))
         free = PageSet(below: max(2, end))
+        listed = PageSet(below: max(2, end))
         _ = reached.insert(0)
         _ = reached.insert(1)
         if end <= meta.lastPage {
@@ -71,10 +70,9 @@ package struct PageWalk: Sendable {
         try walkFreeList()
         let tables = try walkTables()
         compare(tables.map(\.1))
+        listed = reached
         entries = tables.reduce(0) { $0 &+ $1.1.entries }
-        guard depth > .lists else { return }
-        let levels = depth == .branches ? 1 : 0
-        for (name, tree) in tables { try walk(name, tree, without: levels) { (_, _, _) in } }
+        for (name, tree) in tables { try walk(name, tree) { (_, _, _) in } }
         if depth >= .trees { try count() }
     }
 
@@ -101,7 +99,6 @@ package struct PageWalk: Sendable {
             return false
         }
         if free.contains(page) { note("free", "it is in use, and in the free list", table, page: page) }
-        if Self.lists.contains(table) { listed.insert(page) }
         return true
     }
 
@@ -186,7 +183,6 @@ package struct PageWalk: Sendable {
         _ name: String,
         _ tree: TreeRecord,
         isByNumber: Bool = false,
-        without levels: Int = 0,
         _ pair: (_ page: UInt64, _ node: Int, _ leaf: Page) -> Void
     ) throws(PageError) {
         guard !tree.isEmpty else { return }
@@ -194,7 +190,8 @@ package struct PageWalk: Sendable {
             isWhole = false
             return note("depth", "the tree says that it has \(tree.depth) levels", name, page: tree.root)
         }
-        let isList = name == Self.tableListName
+        let isTable = !Self.lists.contains(name)
+        let readsLeaves = depth >= .trees || !isTable
         // The environment's own flags stand beside those of the free list.
         guard isByNumber ? tree.flags & Self.byNumber != 0 : tree.flags == 0 else {
             isWhole = false
@@ -209,7 +206,7 @@ package struct PageWalk: Sendable {
                 (isWhole, isDamaged) = (false, true)
                 continue
             }
-            guard visit.level <= tree.depth - levels else { continue }
+            guard visit.level < tree.depth || readsLeaves else { continue }
             let page: Page
             do throws(PageError) {
                 page = try file.page(visit.page)
@@ -224,7 +221,7 @@ package struct PageWalk: Sendable {
             }
             if page.isLeaf {
                 counted.leafPages += 1
-                if !isList, !isByNumber { leaves.append((name, visit.page)) }
+                if isTable { leaves.append((name, visit.page)) }
                 for node in 0..<page.count {
                     let key = page.key(node)
                     let isAbove = last.map { Page.isBelow($0, key, isByNumber: isByNumber) } ?? true
@@ -256,7 +253,7 @@ package struct PageWalk: Sendable {
         counted.flags = tree.flags
         if !readsValues(of: name) { counted.overflowPages = tree.overflowPages }
         // What is damaged is named already.
-        if !isDamaged, levels == 0, counted != tree {
+        if !isDamaged, readsLeaves, counted != tree {
             note(
                 "counts",
                 "it has \(counted.branchPages) branches, \(counted.leafPages) leaves, \(counted.overflowPages) pages of "

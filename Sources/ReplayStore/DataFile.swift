@@ -93,7 +93,7 @@ package enum DataFile {
     /// here, about one page of a thousand, and leaves are not. Nobody may write meanwhile.
     ///
     /// - Throws: `damaged`.
-    static func prove(_ path: String) throws(HoldfastError) {
+    package static func prove(_ path: String) throws(HoldfastError) {
         let file = try inspect(path)
         do throws(PageError) {
             let walk = try PageWalk(file, try file.newestMeta(), .branches)

@@ -24,7 +24,6 @@ extension ReplayStore {
         }
         let directory = try StoreDirectory.hold(path) { options.logger.notice("\($0)") }
         held = directory
-        if case .existing = opening { try DataFile.prove(data) }
         if case .new = opening {
             guard !directory.hadStore || FileSystem.exists(data) else {
                 throw HoldfastError(

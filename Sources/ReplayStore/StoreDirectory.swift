@@ -98,12 +98,12 @@ package final class StoreDirectory: Sendable {
         FaultPoint.reach(.storeNote)
     }
 
-    /// Opens LMDB's environment in the directory, after a look at the file.
+    /// Opens LMDB's environment in the directory, once the file is proved.
     func openEnvironment(mapSizeBytes: Int) throws(HoldfastError) -> Environment {
         let data = path + "/" + DataFile.name
         if FileSystem.exists(data) {
             let size = try system { () throws(SystemError) in try File(regular: data, O_RDONLY).size() }
-            if size > 0 { try DataFile.inspect(data) }
+            if size > 0 { try DataFile.prove(data) }
         }
         try removeLeftovers()
         try system { () throws(SystemError) in try Self.makeLockFile(path) }

@@ -114,8 +114,7 @@ private struct Source {
         let walk: PageWalk? = if let meta = try? file.newestMeta() { try PageWalk(file, meta, .trees) } else { nil }
         if let walk, walk.isSound {
             self.init(leaves: walk.leaves.map(\.page), isWhole: true, isTrusted: true)
-        } else if let meta = try file.rebuiltMeta() {
-            let walk = try PageWalk(file, meta, .trees)
+        } else if let walk = try file.rebuiltWalk() {
             self.init(leaves: walk.leaves.map(\.page), isWhole: true, isTrusted: true, isRebuilt: true)
         } else if let walk, walk.isFreeListWhole, !walk.findings.contains(where: { $0.code == "torn" }) {
             // What is not free is of this commit, whether the tree still leads to it or not.

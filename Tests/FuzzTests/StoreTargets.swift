@@ -53,7 +53,7 @@ enum StoreTargets {
         var isWhole = true
         for slot in 0...1 {
             guard let meta = try? pages.meta(slot) else { continue }
-            for depth in [PageWalk.Depth.lists, .trees, .values] {
+            for depth in [PageWalk.Depth.branches, .trees, .values] {
                 guard let walk = try? PageWalk(pages, meta, depth) else { continue }
                 if slot == 0 { isWhole = isWhole && walk.findings.isEmpty }
             }

@@ -91,12 +91,13 @@ extension OpenLedger {
             try ledgerSystem { () throws(SystemError) in try file.truncate(to: 0) }
         } else {
             do throws(HoldfastError) {
-                try DataFile.inspect(data)
+                try DataFile.prove(data)
             } catch {
                 throw HoldfastError(
                     code: .damaged,
-                    message: "The file '\(data)' has no whole meta page, or is shorter than it says. Nothing was "
-                        + "touched. " + HoldfastError.ledgerAdvice
+                    message:
+                        "The file '\(data)' cannot be opened: its meta pages, its free list or a branch are damaged, "
+                        + "or it is shorter than it says. Nothing was touched. " + HoldfastError.ledgerAdvice
                 )
             }
         }
