@@ -250,7 +250,6 @@ final class StoreWriter: Sendable {
         _ outcomes: inout [Result<[AppendReceipt], HoldfastError>]
     ) -> Failure? {
         do throws(HoldfastError) {
-            let last = try engine { () throws(LMDBError) in try core.environment.information().lastTransaction }
             var transaction = try StoreTransaction(core)
             let number = transaction.number
             guard number == core.lastTransaction + 1 else {
@@ -276,7 +275,7 @@ final class StoreWriter: Sendable {
                 core.commitNanoseconds = System.monotonicNanoseconds - began
                 try core.committed(number)
             } catch {
-                if let full = core.space.full(error, after: last) {
+                if let full = core.space.full(error, after: core.lastTransaction) {
                     hooks.ended(core, committed: false)
                     return Failure(error: full)
                 }
