@@ -98,9 +98,7 @@ let package = Package(
             name: "HoldfastTests",
             dependencies: [
                 "Bytes", "Holdfast", "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat",
-                "TestSupport",
-                "Zstd", log,
-                metrics, .product(name: "MetricsTestKit", package: "swift-metrics"),
+                "TestSupport", "Zstd", log, metrics, .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],
             swiftSettings: strict
         ),

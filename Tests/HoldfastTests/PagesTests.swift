@@ -7,6 +7,7 @@ import Pages
 import Platform
 import ReplayFormat
 import ReplayStore
+import TestSupport
 import Testing
 import Zstd
 
@@ -30,17 +31,8 @@ import Zstd
         }
         let count = UInt64.random(in: 1...40, using: &random)
         let size = [10, 100, 3000].randomElement(using: &random) ?? 10
-        let writes = (next..<(next + count)).map { sequence in
-            OutstandingWrite(
-                origin: "us-west-2",
-                incarnation: 0,
-                sequence: sequence,
-                key: Array("k\(sequence)".utf8),
-                value: (0..<size).map { _ in UInt8.random(in: 0...255, using: &random) }
-            )
-        }
+        try await controller.append((next..<(next + count)).map { Noise.write($0, size) }, to: region)
         next += count
-        try await controller.append(writes, to: region)
     }
 
     /// LMDB sets pages aside for a row of its free list, and may need fewer in the end.
@@ -89,20 +81,9 @@ import Zstd
     @Test("that are branches are proved before LMDB sees them", arguments: 0..<6)
     func branches(kind: Int) async throws {
         let deployment = try await Deployment()
-        var next: UInt64 = 1
-        var random = SplitMix64(seed: UInt64(kind))
         // Many blocks of one entry each: the queue's table gets a branch.
-        for _ in 0..<150 {
-            let value = (0..<900).map { _ in UInt8.random(in: 0...255, using: &random) }
-            let write = OutstandingWrite(
-                origin: "us-west-2",
-                incarnation: 0,
-                sequence: next,
-                key: Array("k".utf8),
-                value: value
-            )
-            try await deployment.controller.append([write], to: "eu-west-1")
-            next += 1
+        for sequence in 1...150 as ClosedRange<UInt64> {
+            try await deployment.controller.append([Noise.write(sequence, 900)], to: "eu-west-1")
         }
         await deployment.controller.close()
         let file = try file(deployment)
@@ -204,14 +185,7 @@ import Zstd
         let deployment = try await Deployment()
         var next: UInt64 = 1
         for _ in 0..<60 { try await change(deployment.controller, &next, &random) }
-        let large = OutstandingWrite(
-            origin: "us-west-2",
-            incarnation: 1,
-            sequence: 1,
-            key: [1],
-            value: (0..<6000).map { _ in UInt8.random(in: 0...255, using: &random) }
-        )
-        try await deployment.controller.append([large], to: "eu-west-1")
+        try await deployment.controller.append([Noise.write(next, 6000)], to: "eu-west-1")
         await deployment.controller.close()
         #expect(try StoreCheck.run(deployment.path, level: .deep).findings.filter { $0.severity == .error } == [])
         let file = try file(deployment)

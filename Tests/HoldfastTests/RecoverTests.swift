@@ -5,6 +5,7 @@ import HoldfastTesting
 import Pages
 import Platform
 import ReplayStore
+import TestSupport
 import Testing
 
 /// What was appended to each region and not acknowledged, by sequence.
@@ -25,16 +26,7 @@ private struct Expected {
             let region = regions.randomElement(using: &random) ?? "eu-west-1"
             let count = UInt64.random(in: 1...120, using: &random)
             let size = [5, 60, 900].randomElement(using: &random) ?? 5
-            let writes = (next..<(next + count)).map { sequence in
-                OutstandingWrite(
-                    origin: "us-west-2",
-                    incarnation: 0,
-                    sequence: sequence,
-                    key: Array("key-\(sequence)".utf8),
-                    value: (0..<size).map { _ in UInt8.random(in: 0...255, using: &random) }
-                )
-            }
-            try await deployment.controller.append(writes, to: region)
+            try await deployment.controller.append((next..<(next + count)).map { Noise.write($0, size) }, to: region)
             expected.queued[region, default: []] += next..<(next + count)
             next += count
             if Int.random(in: 0..<4, using: &random) == 0, let queued = expected.queued[region] {

@@ -6,6 +6,7 @@ import HoldfastTesting
 import Pages
 import Platform
 import ReplayStore
+import TestSupport
 import Testing
 
 /// The data file of a store at two commits, one after the other.
@@ -43,17 +44,8 @@ private struct Commits {
         }
         let count = UInt64.random(in: 1...30, using: &random)
         let size = [5, 200, 2000].randomElement(using: &random) ?? 5
-        let writes = (next..<(next + count)).map { sequence in
-            OutstandingWrite(
-                origin: "us-west-2",
-                incarnation: 0,
-                sequence: sequence,
-                key: Array("key-\(sequence)".utf8),
-                value: (0..<size).map { _ in UInt8.random(in: 0...255, using: &random) }
-            )
-        }
+        try await controller.append((next..<(next + count)).map { Noise.write($0, size) }, to: region)
         next += count
-        try await controller.append(writes, to: region)
     }
 
     private static func bytes(_ deployment: Deployment) throws -> Data {
@@ -108,8 +100,8 @@ private struct Commits {
 /// A meta page between two commits: LMDB writes it in place.
 @Suite("A meta page that was torn") struct TornMetaTests {
     /// Words of the newer meta page that the older one keeps, the number of the commit aside: it tells which is the newer.
-    private func tear(_ image: inout Data, _ random: inout SplitMix64) throws {
-        let slot = try Commits.newest(image).slot
+    private func tear(_ image: inout Data, _ newest: Meta, _ random: inout SplitMix64) {
+        let slot = newest.slot
         var torn = 0
         while torn == 0 {
             // The records of the free list and of the list of tables, and the last page.
@@ -129,7 +121,7 @@ private struct Commits {
         var random = SplitMix64(seed: seed)
         let commits = try await Commits(&random)
         var image = commits.after
-        try tear(&image, &random)
+        tear(&image, try Commits.newest(image), &random)
         #expect(try Commits.recovered(image) == (try Commits.digest(commits.after)), "seed \(seed)")
     }
 
@@ -140,10 +132,9 @@ private struct Commits {
     func neverOlder(seed: UInt64) async throws {
         var random = SplitMix64(seed: seed)
         let commits = try await Commits(&random)
-        let size = Commits.pageSize
+        let (size, newest) = (Commits.pageSize, try Commits.newest(commits.before))
         for round in 0..<4 {
             var image = commits.before
-            let newest = try Commits.newest(image)
             // Pages of the commit that was under way, as a loss of power leaves them.
             if round > 0 {
                 for page in 2..<min(commits.after.count, image.count) / size where Bool.random(using: &random) {
@@ -151,7 +142,7 @@ private struct Commits {
                     image.replaceSubrange(range, with: commits.after[range])
                 }
             }
-            if round > 1 { try tear(&image, &random) }
+            if round > 1 { tear(&image, newest, &random) }
             // The newest row of the free list, or any page.
             let page =
                 round % 2 == 0 ? Int(newest.free.root) : Int.random(in: 0...Int(newest.lastPage), using: &random)
