@@ -267,7 +267,7 @@ package struct PageWalk: Sendable {
     private static let freeListName = "the free list"
     private static let tableListName = "the list of tables"
     /// The two databases of a meta page itself.
-    static let lists = [freeListName, tableListName]
+    package static let lists = [freeListName, tableListName]
     static let byNumber: UInt16 = 0x08
 
     /// Marks the pages of a large value, and says how many they are.

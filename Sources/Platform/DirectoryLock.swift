@@ -20,9 +20,13 @@ package final class DirectoryLock: Sendable {
     /// Whether a store was whole in the directory once: where its data is missing now, it has been lost.
     package let hadStore: Bool
 
-    private init(file: File, hadStore: Bool = true) {
+    /// Whether who had the lock before this said that it was done: otherwise its process was ended meanwhile, or it failed.
+    package let wasClosed: Bool
+
+    private init(file: File, hadStore: Bool = true, wasClosed: Bool = true) {
         self.file = file
         self.hadStore = hadStore
+        self.wasClosed = wasClosed
     }
 
     deinit {
@@ -45,26 +49,32 @@ package final class DirectoryLock: Sendable {
             return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
         }
         isHeld = true
-        let hadStore = String(decoding: try file.read(atMost: 1024, at: 0), as: UTF8.self).hasSuffix(storeLine)
+        let before = String(decoding: try file.read(atMost: 1024, at: 0), as: UTF8.self)
+        let hadStore = before.contains(storeLine)
         // Information alone: on a full disk the old text stays.
         let text = Array((ownerLine() + (hadStore ? storeLine : "")).utf8)
         try? file.write(text)
         try? file.truncate(to: Int64(text.count))
-        return .held(DirectoryLock(file: file, hadStore: hadStore))
+        let wasClosed = before.isEmpty || before.hasSuffix(closedLine)
+        return .held(DirectoryLock(file: file, hadStore: hadStore, wasClosed: wasClosed))
     }
 
     private static let storeLine = "a store is here\n"
+    private static let closedLine = "closed\n"
 
     /// Whether a store was whole in `directory` once, as far as its LOCK tells; it takes no lock.
     package static func hadStore(in directory: String) -> Bool {
         let text = try? File(regular: directory + "/LOCK", O_RDONLY | O_NOFOLLOW).read(atMost: 1024, at: 0)
-        return String(decoding: text ?? [], as: UTF8.self).hasSuffix(storeLine)
+        return String(decoding: text ?? [], as: UTF8.self).contains(storeLine)
     }
 
     /// Notes that a store is whole in the directory.
     package func noteStore() throws(SystemError) {
         if !hadStore { try file.write(Array(Self.storeLine.utf8)) }
     }
+
+    /// Notes that who holds the lock is done, and that nothing went wrong; the next one who takes it is told.
+    package func noteClosed() throws(SystemError) { try file.write(Array(Self.closedLine.utf8)) }
 
     /// Tries to lock `directory` against a writer, beside others that do the same.
     ///

@@ -139,8 +139,11 @@ package final class ReplayStore: Sendable {
         }
         writer.run(core, hooks)
         FaultPoint.reach(.close)
-        // After a failure nobody knows how long the file must be.
-        if writer.staged.withLock({ $0.poison }) == nil { core.space.close() }
+        // After a failure nobody knows how long the file must be, nor what is in it.
+        if writer.staged.withLock({ $0.poison }) == nil {
+            core.space.close()
+            held?.noteClosed()
+        }
     }
 
     private static func runFirst<Value>(

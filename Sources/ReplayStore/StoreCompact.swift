@@ -117,7 +117,7 @@ package enum StoreCompact {
         let held = try StoreDirectory.hold(path) { _ in }
         do throws(HoldfastError) {
             // What is wrong with a meta page would be gone with the old file, and nobody would know.
-            try DataFile.prove(path + "/" + DataFile.name)
+            try held.prove(path + "/" + DataFile.name)
         } catch {
             throw error.at(path)
         }
@@ -141,6 +141,7 @@ package enum StoreCompact {
         FaultPoint.reach(.compactSync)
         try held.removeLeftovers()
         FaultPoint.reach(.compactRemove)
+        held.noteClosed()
         return report
     }
 

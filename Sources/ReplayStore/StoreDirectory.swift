@@ -1,5 +1,6 @@
 private import Glibc
 internal import LMDB
+internal import Pages
 internal import Platform
 
 /// A store's directory, held: nobody else in this process or in another one can open it until this goes.
@@ -98,12 +99,25 @@ package final class StoreDirectory: Sendable {
         FaultPoint.reach(.storeNote)
     }
 
+    /// Notes that nothing went wrong while the directory was held, so that who opens it next need not read every leaf.
+    package func noteClosed() { held.withLock { try? $0.lock?.noteClosed() } }
+
+    /// Refuses a data file on which LMDB could end the process.
+    ///
+    /// Every branch is read, and where the last one to hold the directory did not say that it was done, every leaf too: it
+    /// may have been ended by one.
+    ///
+    /// - Throws: `damaged`.
+    package func prove(_ data: String) throws(HoldfastError) {
+        try DataFile.prove(data, held.withLock { $0.lock?.wasClosed ?? false } ? .branches : .trees)
+    }
+
     /// Opens LMDB's environment in the directory, once the file is proved.
     func openEnvironment(mapSizeBytes: Int) throws(HoldfastError) -> Environment {
         let data = path + "/" + DataFile.name
         if FileSystem.exists(data) {
             let size = try system { () throws(SystemError) in try File(regular: data, O_RDONLY).size() }
-            if size > 0 { try DataFile.prove(data) }
+            if size > 0 { try prove(data) }
         }
         try removeLeftovers()
         try system { () throws(SystemError) in try Self.makeLockFile(path) }

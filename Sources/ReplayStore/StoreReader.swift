@@ -78,6 +78,8 @@ package final class StoreReader {
         guard (try? StoreDirectory.makeLockFile(path)) != nil else {
             return try openAlone(path, data, isComplete: isComplete)
         }
+        // A page that is damaged could end the process, here as in who writes.
+        try DataFile.prove(path + "/" + DataFile.name, .trees)
         let environment = try engine { () throws(LMDBError) in
             try Environment(
                 path: path,

@@ -78,6 +78,7 @@ package enum StoreUpgrade {
                 FaultPoint.reach(.upgradeStep)
                 try change.commit(version: step.from + 1, environment, file)
             }
+            held.noteClosed()
             return Report(from: version, to: target, steps: pending.map(\.name), isDone: !isDry)
         } catch {
             throw error.at(path)

@@ -1,5 +1,6 @@
 private import Glibc
 internal import LMDB
+private import Pages
 internal import Platform
 internal import ReplayFormat
 internal import ReplayStore
@@ -91,7 +92,7 @@ extension OpenLedger {
             try ledgerSystem { () throws(SystemError) in try file.truncate(to: 0) }
         } else {
             do throws(HoldfastError) {
-                try DataFile.prove(data)
+                try DataFile.prove(data, .branches)
             } catch {
                 throw HoldfastError(
                     code: .damaged,

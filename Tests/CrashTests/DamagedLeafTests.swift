@@ -1,0 +1,69 @@
+import Foundation
+import Holdfast
+import HoldfastTesting
+import Pages
+import Platform
+import ReplayStore
+import TestSupport
+import Testing
+
+/// LMDB proves no page that it comes to. Opening reads every branch; leaves, which are a thousand times as many, it reads
+/// where the store was not closed in order.
+@Suite("A leaf on which LMDB ends the process") struct DamagedLeafTests {
+    /// A store with a queue of many leaves, closed.
+    private func store(_ directory: TemporaryDirectory) async throws -> String {
+        let path = directory.appending("store")
+        let controller = try await RegionFailoverController.create(
+            at: path,
+            configuration: FailoverConfiguration(local: "us", regions: ["us", "eu"]),
+            options: FoundStore.options
+        )
+        for sequence in 1...200 as ClosedRange<UInt64> {
+            try await controller.append([.numbered("us", 1, sequence)], to: "eu")
+        }
+        await controller.close()
+        return path
+    }
+
+    /// Makes the first leaf of the longest queue say that it is a branch, of one child.
+    private func damageLeaf(_ path: String) throws -> UInt64 {
+        let file = try PageFile(try File(path + "/data.mdb", O_RDONLY))
+        let walk = try PageWalk(file, try file.newestMeta(), .trees)
+        let leaves = Dictionary(grouping: walk.leaves) { $0.table }.values.max { $0.count < $1.count } ?? []
+        try #require(leaves.count > 2, "a queue of many leaves")
+        let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path + "/data.mdb"))
+        try handle.seek(toOffset: leaves[0].page * 4096 + 10)
+        // The flags of a branch, and a list of keys that ends behind the first.
+        try handle.write(contentsOf: Data([0x01, 0x00, 18, 0]))
+        try handle.close()
+        return leaves[0].page
+    }
+
+    @Test("is named when the store is opened next, and nothing is touched") func named() async throws {
+        let directory = try TemporaryDirectory()
+        let path = try await store(directory)
+        let page = try damageLeaf(path)
+        let first = try Tool.run(["replay", path], program: Tool.path("CrashWorker"))
+        #expect(first.isSignalled && first.lines.contains("open"), "\(first)")
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb"))
+        for _ in 0..<2 {
+            let error = await #expect(throws: HoldfastError.self) {
+                try await RegionFailoverController.open(at: path, options: FoundStore.options)
+            }
+            #expect(error?.code == .damaged)
+            #expect(error?.message.contains("page \(page)") == true, "\(error?.message ?? "")")
+        }
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb")) == bytes)
+    }
+
+    @Test("ends no copy of the store: it is proved first", arguments: ["backup", "compact"])
+    func copies(verb: String) async throws {
+        let directory = try TemporaryDirectory()
+        let path = try await store(directory)
+        let page = try damageLeaf(path)
+        let outcome = try Tool.run([verb, path, "--to", directory.appending("copy")])
+        #expect(outcome.status == 65, "\(outcome)")
+        #expect(outcome.talk.contains("page \(page)"), "\(outcome.talk)")
+        #expect(!FileManager.default.fileExists(atPath: directory.appending("copy")))
+    }
+}
