@@ -34,8 +34,15 @@ extension PageFile {
 
     /// The pairs of the leaf at `number` that can be read, whatever else is damaged in it; none where no leaf stands there.
     ///
-    /// Each node is taken for itself. A large value is taken from where its node says it is.
-    package func pairs(ofLeaf number: UInt64) throws(PageError) -> [SalvagedPair] {
+    /// Each node is taken for itself. A large value is taken from where its node says it is, if it has at most `valueMax`
+    /// bytes: a size that a flipped bit made would otherwise be read and held.
+    ///
+    /// `wanted`: The key to take alone; nil for all.
+    package func pairs(
+        ofLeaf number: UInt64,
+        of wanted: [UInt8]? = nil,
+        valueMax: Int
+    ) throws(PageError) -> [SalvagedPair] {
         let bytes = try bytes(of: number)
         let page = bytes.span
         guard page.count == pageSize, page.little64(at: 0) == number,
@@ -52,9 +59,12 @@ extension PageFile {
             let start = node + 8 + Int(page.little16(at: node + 6))
             guard start > node + 8, start <= pageSize else { continue }
             let key = Array(bytes[(node + 8)..<start])
+            guard wanted == nil || wanted == key else { continue }
             if flags == 0, size <= pageSize - start {
                 pairs.append(SalvagedPair(key: key, value: Array(bytes[start..<(start + size)])))
-            } else if flags == 1, start + 8 <= pageSize, let value = try largeValue(page.little64(at: start), size) {
+            } else if flags == 1, size <= valueMax, start + 8 <= pageSize,
+                let value = try largeValue(page.little64(at: start), size)
+            {
                 pairs.append(SalvagedPair(key: key, value: value))
             }
         }

@@ -8,16 +8,27 @@ private import Zstd
 /// The writing of a new store from salvaged rows.
 struct Recovery {
     private let file: PageFile
-    private var rows: SalvagedRows
+    private let rows: SalvagedRows
+    private let knowledge: StoreRecover.Knowledge
     /// Whether the rows are of the newest commit alone, and not of older ones too.
     private let isTrusted: Bool
     private let now: Timestamp
     private let codec = FrameCodec()
     private let configuration: FailoverConfiguration?
 
-    init(_ file: PageFile, _ rows: SalvagedRows, isTrusted: Bool, now: Timestamp) {
+    /// More than any row or block has: a block of one value, with its key and clock, in a row of the ledger of what was lost.
+    static let valueBytesMax = OutstandingWrite.valueSizeMax + 1 << 20
+
+    init(
+        _ file: PageFile,
+        _ rows: SalvagedRows,
+        _ knowledge: StoreRecover.Knowledge,
+        isTrusted: Bool,
+        now: Timestamp
+    ) {
         self.file = file
         self.rows = rows
+        self.knowledge = knowledge
         self.isTrusted = isTrusted
         self.now = now
         let fields = rows.controller[Key.controller(ControllerRows.Name.configuration.rawValue)]
@@ -43,17 +54,15 @@ struct Recovery {
         }
     }
 
-    /// The controller's state, or a new one where it cannot be read.
-    mutating func machine(
-        local: RegionID?
-    ) throws(HoldfastError) -> (snapshot: FailoverMachine.Snapshot, isNew: Bool) {
+    /// The controller's state, or a new one where it cannot be read, or is of an epoch before one that an event speaks of.
+    func machine() throws(HoldfastError) -> (snapshot: FailoverMachine.Snapshot, isNew: Bool) {
         if let snapshot = try? MachineRows.load(regionNames, rows: rows.controller),
-            (try? FailoverMachine(restoring: snapshot)) != nil
+            (try? FailoverMachine(restoring: snapshot)) != nil, snapshot.epoch >= epochMax ?? 0
         {
             return (snapshot, false)
         }
         var configuration = self.configuration
-        if configuration == nil, let local {
+        if configuration == nil, let local = knowledge.local {
             configuration = FailoverConfiguration(local: local, regions: Set(regionNames).union([local]).sorted())
         }
         guard let configuration else {
@@ -62,6 +71,15 @@ struct Recovery {
                 message:
                     "The controller's rows cannot be read. Say which region is to be primary, with --local; the regions "
                     + "found are \(regionNames.map(\.rawValue).joined(separator: ", ")). Nothing was written."
+            )
+        }
+        guard let epochMax = [epochMax, knowledge.epoch].compactMap(\.self).max() else {
+            throw HoldfastError(
+                code: .damaged,
+                message:
+                    "The controller's rows cannot be read, and no event speaks of an epoch. Say the greatest one that any "
+                    + "region or receiver has seen, with --epoch; 1 where nothing was ever promoted. The new store's is one "
+                    + "more. Nothing was written."
             )
         }
         var snapshot: FailoverMachine.Snapshot
@@ -75,9 +93,9 @@ struct Recovery {
         return (snapshot, true)
     }
 
-    private var epochMax: UInt64 {
+    private var epochMax: UInt64? {
         let row = rows.controller[Key.controller(ControllerRows.Name.epoch.rawValue)]
-        let stored = row.flatMap { fields in try? ControllerRows.number(decoding: fields.span) } ?? 0
+        let stored = row.flatMap { fields in try? ControllerRows.number(decoding: fields.span) }
         let told = rows.history.compactMap { number, value -> UInt64? in
             guard let event = try? EventRow.read(Key.number(number), value.span).1 else { return nil }
             return switch event.kind {
@@ -85,7 +103,14 @@ struct Recovery {
             default: nil
             }
         }
-        return max(stored, told.max() ?? 0)
+        return (told + [stored].compactMap(\.self)).max()
+    }
+
+    /// Whether events were written that are not among the rows, as far as the controller's rows tell.
+    var isHistoryCut: Bool {
+        let next = rows.nextEvent
+        guard let configuration, configuration.historyCapacity > 0, next > 1, next < .max else { return false }
+        return rows.history[next - 1] == nil
     }
 
     // MARK: Writing
@@ -96,8 +121,9 @@ struct Recovery {
         to destination: String,
         as store: StoreID
     ) throws(HoldfastError) -> [StoreRecover.Region] {
-        var numbers = numbers(of: snapshot.configuration.regions)
-        let last = numbers.values.max() ?? 0
+        var numbers = try numbers(of: snapshot.configuration.regions)
+        // Above every number that a row or a block has, whoever's it was.
+        let last = (rows.queueNumbers + numbers.values).max() ?? 0
         let new = snapshot.configuration.regions.sorted().filter { numbers[$0] == nil }
         guard UInt64(last) + UInt64(new.count) < UInt64(UInt32.max) else {
             throw HoldfastError(
@@ -135,19 +161,56 @@ struct Recovery {
         return results
     }
 
-    /// The queue of each region, as far as a row tells it.
-    private func numbers(of regions: [RegionID]) -> [RegionID: UInt32] {
+    /// The queue of each region, as the rows or the operator tell it.
+    ///
+    /// - Throws: `damaged` where there are blocks of a queue and nobody knows whose it is: a guess could send one region's
+    ///   writes to another.
+    private func numbers(of regions: [RegionID]) throws(HoldfastError) -> [RegionID: UInt32] {
         var numbers: [RegionID: UInt32] = [:]
         for region in regions {
             let ofLedger = rows.lost.values.filter { $0.place.region == region }.map(\.place.queue).max()
             numbers[region] = rows.regions[region]?.number ?? ofLedger
         }
         for (number, region) in unnamed where regions.contains(region) { numbers[region] = number }
-        // One queue without a name and one region without a queue belong together.
-        let without = regions.filter { numbers[$0] == nil }
-        let free = Set(rows.blocks.keys).subtracting(numbers.values)
-        if without.count == 1, free.count == 1 { numbers[without[0]] = free.first }
-        return numbers
+        for case (let number, let region?) in knowledge.queues {
+            guard regions.contains(region), numbers[region] ?? number == number else {
+                throw HoldfastError(
+                    code: .invalidConfiguration,
+                    message: "Queue \(number) cannot be of '\(region)': "
+                        + (numbers[region].map { "its row says that its queue is \($0)" } ?? "there is no such region")
+                        + ". Nothing was written."
+                )
+            }
+            numbers[region] = number
+        }
+        let without = regions.filter { numbers[$0] == nil }.sorted()
+        let open = rows.blocks.keys.filter { number in
+            !numbers.values.contains(number) && knowledge.queues[number] == nil
+        }.sorted()
+        guard isTrusted || !without.isEmpty, let first = open.first else { return numbers }
+        // Of one commit alone, one queue without a name and one region without a queue belong together.
+        if isTrusted, open.count == 1, without.count == 1 {
+            numbers[without[0]] = first
+            return numbers
+        }
+        let queues = open.map { number in
+            let places = rows.blocks[number] ?? []
+            let (low, high) = (
+                places.map(\.header.firstPosition).min() ?? 0, places.map(\.header.lastPosition).max() ?? 0
+            )
+            return "queue \(number) with positions \(low) to \(high)"
+        }
+        throw HoldfastError(
+            code: .damaged,
+            message:
+                "The rows that say whose queue is whose cannot be read. There are blocks of "
+                + "\(queues.joined(separator: ", ")); without a queue are "
+                + (without.isEmpty ? "no regions" : without.map(\.rawValue).joined(separator: ", "))
+                + ". Say it for each: --queue \(first)=\(without.first?.rawValue ?? "none"), or --queue \(first)=none for "
+                + "one that belongs to nobody any more. Look at what is in them with 'holdfast recover STORE --to NEW "
+                + "--queue \(first)=\(without.first?.rawValue ?? "none") ...' and 'holdfast records NEW': a recovery can be "
+                + "made again. Nothing was written."
+        )
     }
 
     private func writeController(
@@ -254,6 +317,9 @@ struct Recovery {
             result.dead += 1
         }
         try balance(&row, region, gaps, known != nil, &result, loader)
+        if let identities = seen.count, identities < row.counters.accepted {
+            result.forgotten = row.counters.accepted - identities
+        }
         for (key, fields) in seen.rows() { try loader.put(fields, key: key, in: .seen(number)) }
         try loader.put(row.encoded(), key: Key.region(region), in: .regions)
         return result
@@ -322,9 +388,11 @@ struct Recovery {
 
     /// The entries of a block, read again; nil where it cannot be decoded.
     private func entries(of place: SalvagedRows.BlockPlace) throws(HoldfastError) -> [QueueEntry]? {
-        let pairs = try pages { () throws(PageError) in try file.pairs(ofLeaf: place.page) }
         let key = Key.number(place.header.firstPosition)
-        for pair in pairs where pair.key == key {
+        let pairs = try pages { () throws(PageError) in
+            try file.pairs(ofLeaf: place.page, of: key, valueMax: Self.valueBytesMax)
+        }
+        for pair in pairs {
             let header = place.header
             let block = try? VerifiedBlock(
                 pair.value.span,

@@ -45,7 +45,7 @@ extension ReplayStore {
         if case .new(let identity, let created) = opening { superblock = Superblock(store: identity, created: created) }
         let core = try StoreCore(environment: environment, dataFile: file, options: options, superblock: superblock)
         if case .existing = opening {
-            try core.load()
+            try core.load(proving: true)
             FaultPoint.reach(.storeLoad)
             guard core.superblock.readCompatibleFeatures & ~Superblock.knownReadCompatibleFeatures == 0 else {
                 throw HoldfastError(

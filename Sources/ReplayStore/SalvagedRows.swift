@@ -33,6 +33,12 @@ struct SalvagedRows {
     /// Pairs of the tables of a queue whose number was not known yet.
     private var pending: [SalvagedPair] = []
 
+    /// Every number of a queue that a row or a block speaks of.
+    var queueNumbers: [UInt32] {
+        let named = regions.values.map(\.number) + lost.values.map(\.place.queue)
+        return named + blocks.keys + seen.keys + dead.keys
+    }
+
     /// Takes the pairs of a leaf.
     mutating func take(_ pairs: [SalvagedPair], page: UInt64) {
         var controllerPage: [[UInt8]: [UInt8]] = [:]
@@ -164,9 +170,15 @@ struct SalvagedSeen {
         floors[origin] = (incarnation, sequence)
     }
 
-    /// The rows of the table `seen`, without checksums: ranges that touch are one, and none is below its origin's floor.
-    func rows() -> [(key: [UInt8], fields: [UInt8])] {
-        var rows: [(key: [UInt8], fields: [UInt8])] = []
+    /// How many identities there are; nil where some were forgotten on purpose, below a floor.
+    var count: UInt64? {
+        guard floors.isEmpty else { return nil }
+        return merged().reduce(0) { $0 &+ ($1.range.upperBound &- $1.range.lowerBound &+ 1) }
+    }
+
+    /// The ranges: those that touch are one, and none is below its origin's floor.
+    private func merged() -> [(life: Life, range: ClosedRange<UInt64>)] {
+        var result: [(life: Life, range: ClosedRange<UInt64>)] = []
         for (life, all) in ranges {
             var merged: [ClosedRange<UInt64>] = []
             for range in all.sorted(by: { $0.lowerBound < $1.lowerBound }) {
@@ -184,10 +196,18 @@ struct SalvagedSeen {
                     merged.append(range)
                 }
             }
-            for range in merged {
-                let key = Key.seenRange(life.origin, incarnation: life.incarnation, first: range.lowerBound)
-                rows.append((key, SeenRow.last(range.upperBound)))
-            }
+            result += merged.map { (life, $0) }
+        }
+        return result
+    }
+
+    /// The rows of the table `seen`, without checksums.
+    func rows() -> [(key: [UInt8], fields: [UInt8])] {
+        var rows = merged().map { life, range in
+            (
+                key: Key.seenRange(life.origin, incarnation: life.incarnation, first: range.lowerBound),
+                fields: SeenRow.last(range.upperBound)
+            )
         }
         for (origin, floor) in floors {
             rows.append((Key.seenFloor(origin), SeenRow.floor(floor.incarnation, floor.sequence)))

@@ -90,10 +90,13 @@ package final class StoreCore {
     ///
     /// The databases are opened in a write transaction that commits, which changes nothing on the disk: a handle opened
     /// in any other is gone when that ends.
-    func load() throws(HoldfastError) {
+    ///
+    /// `proving`: Whether it is refused where the rows are older than what they are about.
+    func load(proving: Bool = false) throws(HoldfastError) {
         let lmdb = try engine { () throws(LMDBError) in try environment.beginWrite() }
         lastTransaction = lmdb.number - 1
         let view = try StoreView.open(lmdb, with: nil)
+        if proving { try view.proveRowsAreNewest() }
         superblock = view.superblock
         for (region, row) in try view.regionRows() { rows[region] = row }
         (nextEvent, historyCount) = try view.historyState()

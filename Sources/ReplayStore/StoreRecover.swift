@@ -26,6 +26,22 @@ package enum StoreRecover {
         /// Whether some of what was recovered may have been acknowledged: the row that would tell could not be read, or is of
         /// an older commit.
         package var isAcknowledgedUnknown = false
+        /// Accepted writes whose identity nothing tells any more: appended again they are taken for new ones.
+        package var forgotten: UInt64 = 0
+    }
+
+    /// What the operator knows, and the damaged rows do not tell any more.
+    package struct Knowledge: Sendable, Hashable {
+        /// The region to be primary, where the controller's rows cannot be read.
+        package var local: RegionID?
+        /// The greatest epoch that anybody has seen, where no row speaks of one.
+        package var epoch: UInt64?
+        /// Whose a queue is, by its number, where the row of its region cannot be read; nil where it is nobody's any more.
+        package var queues: [UInt32: RegionID?]
+
+        package init(local: RegionID? = nil, epoch: UInt64? = nil, queues: [UInt32: RegionID?] = [:]) {
+            (self.local, self.epoch, self.queues) = (local, epoch, queues)
+        }
     }
 
     /// What came of it.
@@ -43,12 +59,17 @@ package enum StoreRecover {
         /// Whether nothing told which pages are of the newest commit: a limit, a pause or another setting can be of an older
         /// one.
         package var isMixed = false
-        /// The controller's state could not be read: it was made anew, as the new store's first.
+        /// The controller's state could not be read, or is an older one: it was made anew, as the new store's first.
         package var isControllerNew = false
+        /// The epoch of the new store.
+        package var epoch: UInt64 = 0
+        /// Whether the newest events are not there.
+        package var isHistoryCut = false
 
         package var isComplete: Bool {
-            regions.allSatisfy { $0.lost.isEmpty && $0.unaccounted == 0 && !$0.isAcknowledgedUnknown }
-                && !isControllerNew && !isMixed && damagedPairs == 0 && missingPairs == 0
+            regions.allSatisfy {
+                $0.lost.isEmpty && $0.unaccounted == 0 && !$0.isAcknowledgedUnknown && $0.forgotten == 0
+            } && !isControllerNew && !isMixed && !isHistoryCut && damagedPairs == 0 && missingPairs == 0
         }
     }
 
@@ -56,11 +77,12 @@ package enum StoreRecover {
     ///
     /// The source is read, and never changed. The new store has an identity of its own.
     ///
-    /// `local`: The region to be primary, where the controller's state cannot be read.
+    /// - Throws: ``HoldfastError``, with `damaged` also where the rows leave a question open that `knowledge` does not answer:
+    ///   nothing was written then.
     package static func run(
         _ path: String,
         to destination: String,
-        local: RegionID?,
+        knowing knowledge: Knowledge = Knowledge(),
         now: Timestamp,
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> Report {
@@ -79,6 +101,7 @@ package enum StoreRecover {
         let rows = salvage.rows
         // More than the tables hold: leaves of older commits are among them.
         if let held = source.pairs, salvage.pairs > held { source.isTrusted = false }
+        if rows.areRowsStale { source.isTrusted = false }
         var report = Report(store: .random(), isTreeWhole: source.isWhole, isMixed: !source.isTrusted)
         report.leaves = salvage.leaves
         report.damagedPairs = rows.damaged
@@ -89,9 +112,11 @@ package enum StoreRecover {
                 message: "No row and no block of a store was found in the data file: nothing can be recovered."
             ).at(path)
         }
-        var recovery = Recovery(file, rows, isTrusted: source.isTrusted, now: now)
-        let machine = try recovery.machine(local: local)
+        let recovery = Recovery(file, rows, knowledge, isTrusted: source.isTrusted, now: now)
+        let machine = try recovery.machine()
         report.isControllerNew = machine.isNew
+        report.epoch = machine.snapshot.epoch
+        report.isHistoryCut = recovery.isHistoryCut
         report.regions = try recovery.write(machine.snapshot, to: destination, as: report.store)
         FaultPoint.reach(.recover)
         return report
@@ -107,13 +132,14 @@ private struct Source {
     var isTrusted = false
     /// Whether no meta page says so, but the pages themselves.
     var isRebuilt = false
-    /// How many pairs the commit's tables held, where its trees do not lead to all of them.
+    /// How many pairs the commit's tables held, where one is known.
     var pairs: UInt64?
 
     init(_ file: PageFile) throws(PageError) {
         let walk: PageWalk? = if let meta = try? file.newestMeta() { try PageWalk(file, meta, .trees) } else { nil }
         if let walk, walk.isSound {
             self.init(leaves: walk.leaves.map(\.page), isWhole: true, isTrusted: true)
+            pairs = walk.entries
         } else if let walk = try file.rebuiltWalk() {
             self.init(leaves: walk.leaves.map(\.page), isWhole: true, isTrusted: true, isRebuilt: true)
         } else if let walk, walk.isFreeListWhole, !walk.findings.contains(where: { $0.code == "torn" }) {
@@ -145,7 +171,9 @@ private struct Salvage {
     init(_ file: PageFile, _ numbers: [UInt64], _ progress: (Int64, Int64) -> Void) throws(HoldfastError) {
         let total = Int64(clamping: numbers.count)
         for (index, leaf) in numbers.enumerated() {
-            let pairs = try pages { () throws(PageError) in try file.pairs(ofLeaf: leaf) }
+            let pairs = try pages { () throws(PageError) in
+                try file.pairs(ofLeaf: leaf, valueMax: Recovery.valueBytesMax)
+            }
             if !pairs.isEmpty { leaves += 1 }
             self.pairs += UInt64(pairs.count)
             rows.take(pairs, page: leaf)

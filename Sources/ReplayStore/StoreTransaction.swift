@@ -56,7 +56,7 @@ package struct StoreTransaction: ~Copyable {
                 try lmdb.put(key, value.span, in: database, append: append)
             } catch {
                 // The last key is damaged: this one goes where it belongs, and reading finds the other.
-                guard append, error.isKeyExists else { throw error }
+                guard append, error.isKeyExists, try lmdb.value(of: key, in: database) == nil else { throw error }
                 try lmdb.put(key, value.span, in: database)
             }
         } catch {

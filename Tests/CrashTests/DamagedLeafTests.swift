@@ -7,7 +7,9 @@ import ReplayStore
 import TestSupport
 import Testing
 
-/// LMDB proves no page that it comes to. Opening reads every branch; leaves, which are a thousand times as many, it reads
+/// LMDB proves no page that it comes to.
+///
+/// Opening reads every branch; leaves, which are a thousand times as many, it reads
 /// where the store was not closed in order.
 @Suite("A leaf on which LMDB ends the process") struct DamagedLeafTests {
     /// A store with a queue of many leaves, closed.

@@ -104,7 +104,12 @@ import Testing
         try image.write(to: scratch.path)
         let new = scratch.path + "/recovered"
         let now = Timestamp(milliseconds: 1_800_000_000_000)
-        let report = try StoreRecover.run(scratch.path + "/store", to: new, local: "us", now: now)
+        let report = try StoreRecover.run(
+            scratch.path + "/store",
+            to: new,
+            knowing: StoreRecover.Knowledge(local: "us", epoch: 1),
+            now: now
+        )
         let found = try await FoundStore(new)
         return (
             report.isComplete,

@@ -47,7 +47,7 @@ enum StoreTargets {
     private static let pages = target("pages", allowance: 4 << 20) { path, _ in
         let file = try File(regular: path + "/data.mdb", O_RDONLY)
         if let salvaged = try? PageFile.salvaging(file) {
-            for page in 0..<(try salvaged.pages()) { _ = try? salvaged.pairs(ofLeaf: page) }
+            for page in 0..<(try salvaged.pages()) { _ = try? salvaged.pairs(ofLeaf: page, valueMax: 1 << 24) }
         }
         guard let pages = try? PageFile(file) else { return false }
         var isWhole = true
@@ -124,7 +124,12 @@ enum StoreTargets {
         let now = Timestamp(milliseconds: 1_700_000_100_000)
         let report: StoreRecover.Report
         do throws(HoldfastError) {
-            report = try StoreRecover.run(path, to: made, local: "us", now: now)
+            report = try StoreRecover.run(
+                path,
+                to: made,
+                knowing: StoreRecover.Knowledge(local: "us", epoch: 1),
+                now: now
+            )
         } catch {
             guard !error.message.isEmpty else { throw Broken("no message") }
             return false

@@ -46,7 +46,7 @@ private struct Expected {
         let report = try StoreRecover.run(
             deployment.path,
             to: path,
-            local: "us-east-1",
+            knowing: StoreRecover.Knowledge(local: "us-east-1", epoch: 1),
             now: Timestamp(milliseconds: 5_000_000)
         )
         return (path, report)

@@ -34,7 +34,7 @@ enum KillTask {
         case ("restore", 3): _ = try StoreBackup.restore(arguments[1], to: arguments[2], as: .random())
         case ("recover", 3):
             let time = Timestamp(milliseconds: 1_800_000_000_000)
-            let report = try StoreRecover.run(arguments[1], to: arguments[2], local: nil, now: time)
+            let report = try StoreRecover.run(arguments[1], to: arguments[2], now: time)
             guard report.isComplete else { throw HoldfastError(code: .damaged, message: "\(report)") }
         case ("load", 3): try load(arguments[1], to: arguments[2])
         case ("upgrade", 2): _ = try StoreUpgrade.run(arguments[1], isDry: false, steps: steps, to: 3)

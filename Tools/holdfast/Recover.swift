@@ -23,6 +23,22 @@ struct Recover: ParsableCommand {
     var to: String
     @Option(help: "The region to be primary, if the controller's rows cannot be read.", transform: regionArgument)
     var local: RegionID?
+    @Option(
+        help: ArgumentHelp(
+            "The greatest epoch that any region or receiver has seen, if the controller's rows cannot be read.",
+            valueName: "number"
+        )
+    )
+    var epoch: UInt64?
+    @Option(
+        name: .customLong("queue"),
+        help: ArgumentHelp(
+            "Whose a queue is, if the row of its region cannot be read; none for nobody's. Can be given again.",
+            valueName: "number=region"
+        ),
+        transform: QueueOwner.init
+    )
+    var queues: [QueueOwner] = []
     @OptionGroup var format: FormatOption
 
     func run() throws {
@@ -33,7 +49,11 @@ struct Recover: ParsableCommand {
             try StoreRecover.run(
                 argument.store,
                 to: to,
-                local: local,
+                knowing: StoreRecover.Knowledge(
+                    local: local,
+                    epoch: epoch,
+                    queues: Dictionary(queues.map { ($0.queue, $0.region) }) { _, last in last }
+                ),
                 now: Timestamp(milliseconds: SystemTime().wallMilliseconds),
                 progress: note
             )
@@ -84,11 +104,44 @@ struct Recover: ParsableCommand {
             )
         }
         if report.isControllerNew {
-            try output.line("The controller's state could not be read: it begins anew, with a higher epoch.")
+            try output.line(
+                "The controller's state could not be read, or was an older one: it begins anew, with epoch \(report.epoch), "
+                    + "one above the greatest that is known."
+            )
+        }
+        if report.isHistoryCut { try output.line("The newest events of the history are not there.") }
+        for region in report.regions where region.forgotten > 0 {
+            try output.line(
+                "\(region.region): nothing tells the identities of \(region.forgotten) of its accepted writes any more. "
+                    + "Appended again they are queued again."
+            )
+        }
+        let hasLost = report.regions.contains { !$0.lost.isEmpty || $0.unaccounted > 0 }
+        if hasLost {
+            try output.line(
+                "What was lost keeps its identity: appended again it is taken for a duplicate, so append it under a new "
+                    + "incarnation, or bring the region up to date by other means."
+            )
         }
         let store = shellQuoted(to)
-        try output.line("next: " + (report.isComplete ? "holdfast queues \(store)" : "holdfast lost \(store)"))
+        try output.line("next: holdfast \(hasLost ? "lost" : "queues") \(store)")
         try output.flush()
+    }
+}
+
+/// A queue of the damaged store, and the region whose it is.
+struct QueueOwner: Sendable {
+    let queue: UInt32
+    /// Nil for nobody.
+    let region: RegionID?
+
+    init(_ text: String) throws {
+        let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+        guard parts.count == 2, let queue = UInt32(parts[0]) else {
+            throw ValidationError("'\(text)' is not a queue's number, '=', and the name of a region or none.")
+        }
+        self.queue = queue
+        region = parts[1] == "none" ? nil : try regionArgument(parts[1])
     }
 }
 
@@ -115,6 +168,7 @@ extension StoreRecover.Region {
                     lost.map { .object([("first", .unsigned($0.lowerBound)), ("last", .unsigned($0.upperBound))]) }
                 )
             ), ("unaccounted", .unsigned(unaccounted)), ("unknownAck", .bool(isAcknowledgedUnknown)),
+            ("forgotten", .unsigned(forgotten)),
         ])
     }
 }
@@ -124,7 +178,8 @@ extension StoreRecover.Report {
         .object([
             ("store", .string(path)), ("storeUUID", .string(store.description)), ("complete", .bool(isComplete)),
             ("treeWhole", .bool(isTreeWhole)), ("mixed", .bool(isMixed)), ("missingPairs", .unsigned(missingPairs)),
-            ("controllerNew", .bool(isControllerNew)),
+            ("controllerNew", .bool(isControllerNew)), ("epoch", .unsigned(epoch)),
+            ("historyCut", .bool(isHistoryCut)),
             ("leaves", .unsigned(leaves)), ("damagedPairs", .integer(Int64(damagedPairs))),
             ("regions", .array(regions.map(\.json))),
         ])

@@ -1,0 +1,98 @@
+import Bytes
+import Foundation
+import Glibc
+import Holdfast
+import HoldfastTesting
+import Pages
+import Platform
+import ReplayStore
+import TestSupport
+import Testing
+
+/// The data file of a store at two commits, one after the other.
+struct Commits {
+    let deployment: Deployment
+    var before: Data
+    var after: Data
+    var digests: Set<Hash128> = []
+    static let pageSize = 4096
+
+    /// Appends, acknowledges and drains some times, then once more.
+    init(_ random: inout SplitMix64) async throws {
+        deployment = try await Deployment()
+        var next: UInt64 = 1
+        for _ in 0..<Int.random(in: 20...60, using: &random) {
+            try await Self.change(deployment.controller, &next, &random)
+        }
+        before = try Self.bytes(deployment)
+        digests.insert(try Self.digest(before))
+        try await Self.change(deployment.controller, &next, &random)
+        after = try Self.bytes(deployment)
+        digests.insert(try Self.digest(after))
+        await deployment.controller.close()
+    }
+
+    private static func change(
+        _ controller: RegionFailoverController,
+        _ next: inout UInt64,
+        _ random: inout SplitMix64
+    ) async throws {
+        let region: RegionID = Bool.random(using: &random) ? "eu-west-1" : "us-east-1"
+        if try await controller.pendingCount(for: region) > 30, Bool.random(using: &random) {
+            _ = try await controller.drain(region, max: Int.random(in: 1...60, using: &random))
+            return
+        }
+        let count = UInt64.random(in: 1...30, using: &random)
+        let size = [5, 200, 2000].randomElement(using: &random) ?? 5
+        try await controller.append((next..<(next + count)).map { Noise.write($0, size) }, to: region)
+        next += count
+    }
+
+    private static func bytes(_ deployment: Deployment) throws -> Data {
+        try Data(contentsOf: URL(fileURLWithPath: deployment.path + "/data.mdb"))
+    }
+
+    /// A directory with an image in it.
+    static func write(_ image: Data) throws -> TemporaryDirectory {
+        let directory = try TemporaryDirectory()
+        try FileManager.default.createDirectory(
+            atPath: directory.appending("store"),
+            withIntermediateDirectories: false
+        )
+        try image.write(to: URL(fileURLWithPath: directory.appending("store/data.mdb")))
+        return directory
+    }
+
+    static func digest(_ image: Data) throws -> Hash128 {
+        let directory = try write(image)
+        return try digest(directory.appending("store"))
+    }
+
+    static func digest(_ path: String) throws -> Hash128 {
+        try StoreReader.open(path).look { (view) throws(HoldfastError) in try StoreDigest(view) }.whole
+    }
+
+    /// What `recover` makes of an image: its digest where that is said to be complete, nil where not.
+    static func recovered(_ image: Data) throws -> Hash128? {
+        let directory = try write(image)
+        let new = directory.appending("new")
+        let report: StoreRecover.Report
+        do throws(HoldfastError) {
+            report = try StoreRecover.run(
+                directory.appending("store"),
+                to: new,
+                knowing: StoreRecover.Knowledge(local: "us-east-1", epoch: 1),
+                now: Timestamp(milliseconds: 5_000_000)
+            )
+        } catch {
+            try #require(error.code == .damaged)
+            return nil
+        }
+        return report.isComplete ? try digest(new) : nil
+    }
+
+    static func newest(_ image: Data) throws -> Meta {
+        let directory = try write(image)
+        return try PageFile(File(directory.appending("store/data.mdb"), O_RDONLY)).newestMeta()
+    }
+}
