@@ -201,7 +201,7 @@ public struct ConservationOracle: Sendable {
         case .drainEnded(let region): accounts[region]?.drainMax = nil
         case .retrying(let region, let positions): accounts[region]?.retrying = positions
         case .damaging(let region, let positions): accounts[region]?.damaged.append(positions)
-        case .opened, .closed: break
+        case .opened, .closed, .controlling, .controlled: break
         }
     }
 }

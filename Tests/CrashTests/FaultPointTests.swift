@@ -28,6 +28,8 @@ private struct KillTally {
     var notReached = 0
     var old = 0
     var new = 0
+    /// Calls of the controller that were under way: and had not happened, or had.
+    var calls = (old: 0, new: 0)
     var perPoint: [FaultPoint: Int] = [:]
 
     mutating func add(_ outcome: Tool.Outcome, _ point: FaultPoint, _ comment: Comment) {
@@ -95,10 +97,15 @@ private struct KillTally {
         var site: KillSite?
         var verifier: CrashVerifier?
         var life: UInt64 = 0
+        func end(_ verifier: CrashVerifier) {
+            written.add(verifier.oracle.tally)
+            tally.calls.old += verifier.settledCalls.old
+            tally.calls.new += verifier.settledCalls.new
+        }
         for point in visits.keys.sorted(by: { $0.rawValue < $1.rawValue }).shuffled(using: &random) {
             // A store has some lives; each begins where the one before was killed.
             if life == 8 || site == nil || Self.making.contains(point) {
-                if let verifier { written.add(verifier.oracle.tally) }
+                if let verifier { end(verifier) }
                 let fresh = try KillSite(empty: seed)
                 (site, life) = (fresh, 0)
                 verifier = CrashVerifier(store: fresh.store, journal: fresh.journal, seed: seed)
@@ -112,13 +119,42 @@ private struct KillTally {
             #expect(violations == [], comment)
             life += 1
         }
-        if let verifier { written.add(verifier.oracle.tally) }
+        if let verifier { end(verifier) }
         print(
             "kill points, at work: \(tally.killed) kills at \(tally.perPoint.count) points, not reached: "
                 + "\(tally.notReached), writes acknowledged \(written.acknowledged), received \(written.received), again "
-                + "\(written.redelivered), drained \(written.drained), dropped \(written.dropped), seed \(seed)"
+                + "\(written.redelivered), drained \(written.drained), dropped \(written.dropped), calls of the controller that had "
+                + "not happened \(tally.calls.old), that had \(tally.calls.new), seed \(seed)"
         )
         #expect(tally.killed > tally.notReached * 4)
+        #expect(tally.calls.old > 0)
+    }
+
+    @Test("leaves of a call of the controller all that it promised, or nothing", arguments: 0..<Length.seeds)
+    func control(share: Int) throws {
+        let seed = Length.seed &+ UInt64(share)
+        var random = SplitMix64(seed: seed)
+        let visits = try KillSite(empty: seed, .control).visits()
+        let site = try KillSite(empty: seed, .control)
+        var verifier = CrashVerifier(store: site.store, journal: site.journal, seed: seed)
+        var tally = KillTally()
+        let points: [FaultPoint] = [
+            .controllerRow, .event, .regionAdd, .regionRemove, .regionRows, .put, .delete, .commitBefore, .commitAfter,
+        ]
+        for (life, point) in (points + points + [.commitAfter, .commitAfter]).shuffled(using: &random).enumerated() {
+            let count = Int.random(in: 1...max(1, (visits[point] ?? 0) / 3), using: &random)
+            let comment: Comment = "point \(point), count \(count), life \(life), seed \(seed)"
+            tally.add(try site.run(life: UInt64(life), killing: (point, count)), point, comment)
+            let violations = try verifier.verify()
+            #expect(violations == [], comment)
+        }
+        let calls = verifier.settledCalls
+        print(
+            "kill points, calls of the controller: \(tally.killed) kills at \(tally.perPoint.count) points, not reached: "
+                + "\(tally.notReached), had not happened \(calls.old), had \(calls.new), seed \(seed)"
+        )
+        #expect(tally.killed > tally.notReached * 4 && Set(points.map { visits[$0] != nil }) == [true])
+        #expect(calls.old > 0 && calls.new > 0)
     }
 
     /// The steps of making a store, which only a first life takes.
@@ -128,7 +164,7 @@ private struct KillTally {
 
     @Test(
         "leaves the old store or the new one, whole",
-        arguments: KillScenario.allCases.filter { $0 != .work },
+        arguments: KillScenario.allCases.filter { !$0.makesStore },
         0..<Length.seeds
     )
     func rewriting(scenario: KillScenario, share: Int) async throws {
@@ -163,7 +199,7 @@ private struct KillTally {
         case .restore: [.restore, .buildComplete].contains(point)
         case .recover: [.recoverRead, .recoverQueue, .recover, .loadRow, .buildComplete].contains(point)
         case .load: [.loadBegin, .loadBlock, .loadRow, .loadFinish, .buildComplete].contains(point)
-        case .work, .compact, .upgrade: true
+        case .work, .control, .compact, .upgrade: true
         }
     }
 

@@ -165,16 +165,21 @@ private struct Planted: Sendable, CustomTestStringConvertible {
     @Test("reads every step back from its line") func lines() {
         let run = CrashEvent.Run(position: 5, sequence: 7, count: 9)
         let identity = WriteIdentity(origin: "us", incarnation: 3, sequence: 4)
+        let (promise, later) = (ControllerPromise(text: "1,us+eu,us/primary"), ControllerPromise(text: "2,us+eu"))
         let events: [CrashEvent] = [
             .opened, .closed, .issued(call: 1, regions: ["us", "eu"], sequences: 3..<9),
             .answered(call: 1, region: "us", first: 8, duplicates: [0, 4]),
             .answered(call: 1, region: "us", first: 8, duplicates: []), .refused(call: 2), .received("us", run),
             .drained("us", run), .foreign("us", position: 4, identity, isDrain: true), .acknowledged("us", through: 8),
             .draining("us", max: 40), .drainEnded("us"), .retrying("us", positions: [4, 6]),
-            .damaging("us", 4...9),
+            .damaging("us", 4...9), .controlling(before: promise, after: later, words: ["paused/us", "healthy/us"]),
+            .controlled(later, words: []),
         ]
         for event in events { #expect(CrashEvent(line: Substring(event.line)) == event) }
-        for line in ["", "issued", "received us 1", "acknowledged", "drained us 1 2 x", "damaging us 9 4"] {
+        for line in [
+            "", "issued", "received us 1", "acknowledged", "drained us 1 2 x", "damaging us 9 4", "controlling 1 2",
+            "controlled",
+        ] {
             #expect(CrashEvent(line: Substring(line)) == nil)
         }
     }
