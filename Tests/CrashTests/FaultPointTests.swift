@@ -32,6 +32,24 @@ private struct KillTally {
     var calls = (old: 0, new: 0)
     var perPoint: [FaultPoint: Int] = [:]
 
+    /// Notes whether a new store was there, at a point where it must be, must not be, or may be.
+    mutating func note(isNew: Bool, at point: FaultPoint, of scenario: KillScenario, _ comment: Comment) {
+        if let must = Self.isNew(at: point, of: scenario) { #expect(isNew == must, comment) }
+        if isNew { new += 1 } else { old += 1 }
+    }
+
+    private static func isNew(at point: FaultPoint, of scenario: KillScenario) -> Bool? {
+        switch point {
+        case .compactRename, .compactSync, .compactRemove, .copyLock, .backup, .restore, .recover: true
+        // In place the whole file has not the store's name yet.
+        case .buildComplete, .buildCompleteAgain, .buildNamesSync: ![.compact, .train].contains(scenario)
+        case .buildBegin, .buildFlush, .buildFinish, .buildProve, .dictionaryTrain, .dictionaryPut, .compactCopy,
+            .loadBegin, .loadBlock, .loadRow, .loadFinish, .recoverRead, .recoverQueue:
+            false
+        default: nil
+        }
+    }
+
     mutating func add(_ outcome: Tool.Outcome, _ point: FaultPoint, _ comment: Comment) {
         if outcome.isSignalled {
             #expect(outcome.status == SIGKILL, comment)
@@ -178,13 +196,14 @@ private struct KillTally {
             let count = Int.random(in: 1...max(1, visits[point] ?? 1), using: &random)
             let comment: Comment = "\(scenario), point \(point), count \(count), seed \(seed)"
             tally.add(try site.run(life: 1, killing: (point, count)), point, comment)
-            try await verify(site, template, comment, &tally)
+            try await verify(site, template, point, comment, &tally)
         }
         print(
             "kill points, \(scenario): \(tally.killed) kills at \(tally.perPoint.count) points, not reached: "
                 + "\(tally.notReached), old \(tally.old), new \(tally.new), seed \(seed)"
         )
         #expect(tally.killed > 0 && tally.notReached == 0)
+        if ![.damage, .leftover].contains(scenario) { #expect(tally.old > 0 && tally.new > 0) }
     }
 
     /// What another scenario has shown of a point is not shown again, unless the run is a long one.
@@ -194,9 +213,9 @@ private struct KillTally {
         case .damage: [.quarantine, .commitBefore, .commitAfter].contains(point)
         case .leftover: point == .leftoverRemove
         case .train: [.dictionaryTrain, .dictionaryPut, .compactRename].contains(point)
-        case .copy: [.copyLock, .buildCompleteAgain].contains(point)
+        case .copy: [.copyLock, .buildProve, .buildCompleteAgain].contains(point)
         case .backup: [.backup, .buildFinish].contains(point)
-        case .restore: [.restore, .buildComplete].contains(point)
+        case .restore: [.restore, .buildProve, .buildComplete].contains(point)
         case .recover: [.recoverRead, .recoverQueue, .recover, .loadRow, .buildComplete].contains(point)
         case .load: [.loadBegin, .loadBlock, .loadRow, .loadFinish, .buildComplete].contains(point)
         case .work, .control, .compact, .upgrade: true
@@ -206,6 +225,7 @@ private struct KillTally {
     private func verify(
         _ site: KillSite,
         _ template: KillTemplate,
+        _ point: FaultPoint,
         _ comment: Comment,
         _ tally: inout KillTally
     ) async throws {
@@ -221,7 +241,7 @@ private struct KillTally {
             let source = try KillSite.digest(template.site(false).store)
             #expect(try KillSite.digest(site.store).whole == source.whole, comment)
             let isNew = try Self.size(site) != Self.size(template.site(false))
-            if isNew { tally.new += 1 } else { tally.old += 1 }
+            tally.note(isNew: isNew, at: point, of: site.scenario, comment)
             let again = try site.run(life: 2)
             #expect(again.status == 0, "\(comment): \(again.output)\(again.talk)")
             #expect(try KillSite.digest(site.store).whole == source.whole, comment)
@@ -230,14 +250,15 @@ private struct KillTally {
             try Self.expectNone(&verifier, comment)
         default:
             let source = try KillSite.digest(template.site(false).store)
+            var isNew = true
             do {
                 #expect(try KillSite.digest(site.new).whole == source.whole, comment)
                 #expect(try StoreCheck.run(site.new, level: .full).isClean, comment)
-                tally.new += 1
             } catch let error as HoldfastError {
                 #expect([.notFound, .incomplete].contains(error.code), "\(comment): \(error)")
-                tally.old += 1
+                isNew = false
             }
+            tally.note(isNew: isNew, at: point, of: site.scenario, comment)
             try? FileManager.default.removeItem(atPath: site.new)
             let again = try site.run(life: 2)
             #expect(again.status == 0, "\(comment): \(again.output)\(again.talk)")
