@@ -5,7 +5,8 @@ private import ReplayStore
 ///
 /// It issues writes, hears what became of them, and compares the store with that: each write whose append returned was
 /// received, is queued, is a dead letter, or left with a row of the ledger, and is in exactly one of these places; what was
-/// received has the bytes that were issued, in the order of the appends; what came twice was in flight; nothing appeared
+/// received has the bytes that were issued, in the order of the appends: those of a call that was issued after another one
+/// had returned come behind; what came twice was in flight; nothing appeared
 /// that was not issued; and for each region accepted = queued + acknowledged + drained + dropped + dead + lost, each number
 /// being what has happened.
 ///
@@ -153,8 +154,8 @@ public struct ConservationOracle: Sendable {
 
     /// Damage that was done on purpose, and has not been set aside yet.
     private func isExpected(_ finding: StoreCheck.Finding) -> Bool {
-        guard let region = finding.region else { return false }
-        return accounts[region]?.damaged.isEmpty == false
+        guard let region = finding.region, let first = finding.first else { return false }
+        return accounts[region]?.isDamaged(first...max(first, finding.last ?? first)) == true
     }
 
     /// Compares what a store holds of each region with what has happened.
@@ -201,7 +202,7 @@ public struct ConservationOracle: Sendable {
         case .drainEnded(let region): accounts[region]?.drainMax = nil
         case .retrying(let region, let positions): accounts[region]?.retrying = positions
         case .damaging(let region, let positions): accounts[region]?.damaged.append(positions)
-        case .opened, .closed: break
+        case .opened, .closed, .controlling, .controlled: break
         }
     }
 }

@@ -19,6 +19,8 @@ public struct ConservationViolation: Sendable, Hashable, CustomStringConvertible
         case counter
         /// The full check of the store found an error.
         case damaged
+        /// Epoch, roles, limits, pauses or history are not what the controller's calls had promised.
+        case controller
     }
 
     /// What happened.

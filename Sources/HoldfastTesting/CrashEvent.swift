@@ -27,6 +27,10 @@ package enum CrashEvent: Sendable, Hashable {
     case drainEnded(RegionID)
     case retrying(RegionID, positions: [UInt64])
     case damaging(RegionID, ClosedRange<UInt64>)
+    /// A call is about to change what the controller says of itself: to `after`, with the events of `words`, or not at all.
+    case controlling(before: ControllerPromise, after: ControllerPromise, words: [String])
+    /// The call has returned.
+    case controlled(ControllerPromise, words: [String])
 
     static func appended(_ call: UInt64, _ receipt: AppendReceipt) -> Self {
         .answered(call: call, region: receipt.region, first: receipt.first, duplicates: receipt.duplicates)
@@ -85,6 +89,9 @@ package enum CrashEvent: Sendable, Hashable {
         case .drainEnded(let region): "drainEnded \(region)"
         case .retrying(let region, let positions): "retrying \(region) \(Self.text(positions))"
         case .damaging(let region, let positions): "damaging \(region) \(positions.lowerBound) \(positions.upperBound)"
+        case .controlling(let before, let after, let words):
+            "controlling \(before.text) \(after.text) \(Self.text(words))"
+        case .controlled(let now, let words): "controlled \(now.text) \(Self.text(words))"
         }
     }
 
@@ -131,6 +138,13 @@ package enum CrashEvent: Sendable, Hashable {
             else { return nil }
             let identity = WriteIdentity(origin: origin, incarnation: incarnation, sequence: sequence)
             self = .foreign(region, position: position, identity, isDrain: words[6] == "true")
+        case "controlling":
+            guard let events = list(3, { $0 }) else { return nil }
+            let (before, after) = (ControllerPromise(text: words[1]), ControllerPromise(text: words[2]))
+            self = .controlling(before: before, after: after, words: events)
+        case "controlled":
+            guard let events = list(2, { $0 }) else { return nil }
+            self = .controlled(ControllerPromise(text: words[1]), words: events)
         default:
             guard let region = region(1) else { return nil }
             switch name {

@@ -11,6 +11,10 @@ struct CrashWorker {
         /// How often each is done: a list of so many of each.
         static let share: [Operation] =
             allCases + [.append, .append, .append, .append, .deliver, .deliver, .deliver, .transition]
+        /// The same where it is about the controller.
+        static let controlShare: [Operation] = [
+            .transition, .transition, .transition, .transition, .configure, .configure, .reject,
+        ]
     }
 
     let controller: RegionFailoverController
@@ -36,7 +40,7 @@ struct CrashWorker {
     /// Takes back what the life before has left half way.
     mutating func begin() async throws {
         for queue in try await controller.statistics() where queue.limits != .unlimited {
-            try await controller.setLimits(.unlimited, for: queue.region)
+            try await control(.limit(queue.region, .unlimited))
         }
         // Their callers have not heard, so they call again.
         for call in oracle.unansweredCalls { try await append(call, isFirst: false) }
@@ -137,23 +141,23 @@ struct CrashWorker {
     private mutating func dropOldest(_ region: RegionID) async throws {
         if try await entries(of: region) < 2 { try await appendSome(to: region, [40]) }
         let most = try await max(3, entries(of: region) / 2)
-        try await controller.setLimits(QueueLimits(entriesMax: most, overflow: .dropOldest), for: region)
+        try await control(.limit(region, QueueLimits(entriesMax: most, overflow: .dropOldest)))
         try await append(try issue(3, to: [region]), isFirst: true)
-        try await controller.setLimits(.unlimited, for: region)
-        try await controller.clearResync(region)
+        try await control(.limit(region, .unlimited))
+        try await control(.clearResync(region))
     }
 
     private mutating func expire(_ region: RegionID) async throws {
         if try await entries(of: region) == 0 { try await appendSome(to: region, [5]) }
-        try await controller.setLimits(QueueLimits(ageMaxMilliseconds: 0, overflow: .dropOldest), for: region)
-        try await controller.tick()
-        try await controller.setLimits(.unlimited, for: region)
+        try await control(.limit(region, QueueLimits(ageMaxMilliseconds: 0, overflow: .dropOldest)))
+        try await control(.tick)
+        try await control(.limit(region, .unlimited))
     }
 
     private mutating func reject(_ region: RegionID) async throws {
-        try await controller.setLimits(QueueLimits(entriesMax: 1), for: region)
+        try await control(.limit(region, QueueLimits(entriesMax: 1)))
         try await append(try issue(5, to: [region]), isFirst: true)
-        try await controller.setLimits(.unlimited, for: region)
+        try await control(.limit(region, .unlimited))
     }
 
     // MARK: Dead letters
@@ -165,7 +169,7 @@ struct CrashWorker {
         settings.attemptsMax = 1
         settings.exhaustion = .park
         try await controller.setReplaySettings(settings, for: region)
-        try await controller.resume(region)
+        try await control(.resume(region))
         let receiver = CrashReceiver(region, journal, oracle.source, sends: 6)
         let service = ReplayService(controller, sinks: [region: { batch in try await receiver.receive(batch) }])
         receiver.service.withLock { $0 = service }
@@ -194,28 +198,34 @@ struct CrashWorker {
 
     // MARK: Failover
 
+    /// Makes a call of the controller's own, and notes what it promises.
+    private mutating func control(_ call: ControllerCall) async throws {
+        let (before, after, words) = try await call.forecast(controller)
+        try note([.controlling(before: before, after: after, words: words)])
+        var events: [FailoverEvent] = []
+        do throws(HoldfastError) {
+            events = try await call.make(on: controller)
+        } catch {
+            guard ControllerCall.refusals.contains(error.code) else { throw error }
+        }
+        try note([.controlled(try await ControllerPromise(controller), words: ControllerPromise.words(events))])
+    }
+
     private mutating func transition() async throws {
         let region = anyRegion()
-        do throws(HoldfastError) {
-            switch Int.random(in: 0..<5, using: &random) {
-            case 0:
-                try await controller.heartbeat(region)
-                try await controller.tick()
-            case 1: try await controller.pause(region, reason: "a crash test")
-            case 2: try await controller.switchover(to: region)
-            case 3: try await controller.readmit(region, force: true)
-            default:
-                let failed = controller.actingPrimary
-                try await controller.demoteAndPromote(failed)
-                try await controller.readmit(failed, force: true)
-            }
-        } catch {
-            let refusals: [HoldfastError.Code] = [
-                .illegalTransition, .noSecondaryAvailable, .replayPending, .needsResync,
-            ]
-            guard refusals.contains(error.code) else { throw error }
+        switch Int.random(in: 0..<5, using: &random) {
+        case 0:
+            try await control(.heartbeat(region))
+            try await control(.tick)
+        case 1: try await control(.pause(region))
+        case 2: try await control(.switchover(region))
+        case 3: try await control(.readmit(region))
+        default:
+            let failed = controller.actingPrimary
+            try await control(.demoteAndPromote(failed))
+            try await control(.readmit(failed))
         }
-        try await controller.resume(region)
+        try await control(.resume(region))
     }
 
     /// Adds a region with a write of somebody else's, or removes it with what it holds.
@@ -224,10 +234,10 @@ struct CrashWorker {
         if wanted.regions.contains(CrashWorkload.spare) {
             guard controller.actingPrimary != CrashWorkload.spare else { return }
             wanted.regions.removeAll { $0 == CrashWorkload.spare }
-            try await controller.configure(wanted, force: true)
+            try await control(.configure(wanted))
         } else {
             wanted.regions.append(CrashWorkload.spare)
-            try await controller.configure(wanted)
+            try await control(.configure(wanted))
             let write = OutstandingWrite(origin: "other", incarnation: 1, sequence: random.next(), key: "k", value: "v")
             try await controller.append([write], to: CrashWorkload.spare)
         }

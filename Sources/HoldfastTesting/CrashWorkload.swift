@@ -12,6 +12,9 @@ package struct CrashWorkload: Sendable {
     /// The most entries in a batch.
     package static let windowEntries = 64
 
+    /// Longer than any life: who is suspected when is no matter of the store, and nobody could forecast it.
+    private static let suspectAfterMilliseconds: Int64 = 86_400_000
+
     package var store: String
     package var journal: String
     package var seed: UInt64
@@ -21,6 +24,8 @@ package struct CrashWorkload: Sendable {
     package var operations: Int
     /// Whether it delivers everything at its end.
     package var empties: Bool
+    /// Whether it does nothing but what changes what the controller says of itself.
+    package var isControl: Bool
 
     package init(
         store: String,
@@ -28,10 +33,11 @@ package struct CrashWorkload: Sendable {
         seed: UInt64,
         life: UInt64,
         operations: Int,
-        empties: Bool = false
+        empties: Bool = false,
+        isControl: Bool = false
     ) {
         (self.store, self.journal, self.seed, self.life) = (store, journal, seed, life)
-        (self.operations, self.empties) = (operations, empties)
+        (self.operations, self.empties, self.isControl) = (operations, empties, isControl)
     }
 
     /// The oracle of a store that is new.
@@ -51,7 +57,10 @@ package struct CrashWorkload: Sendable {
         try await worker.begin()
         var left: [CrashWorker.Operation] = []
         for _ in 0..<operations {
-            if left.isEmpty { left = CrashWorker.Operation.share.shuffled(using: &worker.random) }
+            if left.isEmpty {
+                let share = isControl ? CrashWorker.Operation.controlShare : CrashWorker.Operation.share
+                left = share.shuffled(using: &worker.random)
+            }
             try await worker.work(left.removeLast())
         }
         if empties { try await worker.empty() }
@@ -69,7 +78,11 @@ package struct CrashWorkload: Sendable {
         } catch {
             guard error.code == .notFound else { throw error }
         }
-        let configuration = FailoverConfiguration(local: Self.regions[0], regions: Self.regions)
+        let configuration = FailoverConfiguration(
+            local: Self.regions[0],
+            regions: Self.regions,
+            suspectAfterMilliseconds: Self.suspectAfterMilliseconds
+        )
         return try await RegionFailoverController.create(at: store, configuration: configuration, options: options)
     }
 }
@@ -83,12 +96,16 @@ package struct CrashVerifier: Sendable {
     package private(set) var wasOpened = false
     /// Whether the last process ended by itself.
     package private(set) var wasClosed = false
+    private var controller = ControllerAccount()
     private var read: Int64 = 0
 
     package init(store: String, journal: String, seed: UInt64) {
         (self.store, self.journal) = (store, journal)
         oracle = CrashWorkload.oracle(seed: seed)
     }
+
+    /// How many calls of the controller were under way when their process died: and had not happened, or had.
+    package var settledCalls: (old: Int, new: Int) { controller.settled }
 
     /// Every violation so far.
     package mutating func verify() throws(HoldfastError) -> [ConservationViolation] {
@@ -97,11 +114,14 @@ package struct CrashVerifier: Sendable {
         if !events.isEmpty { wasClosed = false }
         for event in events {
             oracle.apply(event)
+            controller.apply(event)
             if event == .opened { wasOpened = true }
             if event == .closed { wasClosed = true }
         }
         do throws(HoldfastError) {
-            return try oracle.violations(storeAt: store)
+            let violations = try oracle.violations(storeAt: store)
+            controller.compare(try StoredController(storeAt: store))
+            return violations + controller.violations.all
         } catch {
             if error.code == .notFound, !wasOpened { return [] }
             return [ConservationViolation(kind: .damaged, region: nil, positions: nil, detail: "\(error)")]

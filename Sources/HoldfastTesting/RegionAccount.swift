@@ -8,6 +8,8 @@ struct RegionAccount: Sendable {
         var isAcknowledged = false
         /// 0 where nobody knows.
         var position: UInt64 = 0
+        /// The last position that a receipt had named when it was issued: its own is behind it.
+        var after: UInt64 = 0
     }
 
     /// What came of a position.
@@ -26,6 +28,8 @@ struct RegionAccount: Sendable {
     private var places: [Place] = [Place()]
     /// Nothing up to this position may be received any more.
     private var settledThrough: UInt64 = 0
+    /// The last position that a receipt has named.
+    private var answeredThrough: UInt64 = 0
     /// The last position that was received.
     private var receivedThrough: UInt64 = 0
     /// Dead letters that were to be queued again.
@@ -51,7 +55,10 @@ struct RegionAccount: Sendable {
 
     mutating func issue(_ sequences: Range<UInt64>) {
         while UInt64(fates.count) < sequences.upperBound { fates.append(Fate()) }
-        for sequence in sequences { fates[Int(sequence)].isIssued = true }
+        for sequence in sequences {
+            fates[Int(sequence)].isIssued = true
+            fates[Int(sequence)].after = answeredThrough
+        }
     }
 
     /// A call that was refused has left nothing, unless it had been made before.
@@ -74,6 +81,7 @@ struct RegionAccount: Sendable {
             place(sequence, at: position, &violations)
             position += 1
         }
+        if position > first { answeredThrough = max(answeredThrough, position - 1) }
     }
 
     /// Notes that a write has a position; each has one, and one at a time.
@@ -99,6 +107,15 @@ struct RegionAccount: Sendable {
         let before = fates[Int(sequence)].position
         if before != 0, !mayBeRetried.contains(before) {
             violations.add(.doubled, region, position, "write \(sequence) is queued again, which stood at \(before)")
+        }
+        let after = fates[Int(sequence)].after
+        if position <= after {
+            violations.add(
+                .outOfOrder,
+                region,
+                position,
+                "write \(sequence) is here, and was issued when an append up to position \(after) had returned"
+            )
         }
         places[Int(position)].sequence = sequence
         fates[Int(sequence)].position = position
@@ -256,6 +273,17 @@ struct RegionAccount: Sendable {
             next = entry.position + 1
         }
         if next < queue.nextPosition { noteMissing(next..<queue.nextPosition, &violations) }
+    }
+
+    /// Whether positions were damaged on purpose, but for those that have left.
+    func isDamaged(_ positions: ClosedRange<UInt64>) -> Bool {
+        guard damaged.contains(where: { $0.overlaps(positions) }) else { return false }
+        var next = max(positions.lowerBound, settledThrough + 1)
+        while next <= positions.upperBound {
+            guard let range = damaged.first(where: { $0.contains(next) }) else { return false }
+            next = range.upperBound + 1
+        }
+        return true
     }
 
     private func isDamaged(_ position: UInt64) -> Bool { damaged.contains { $0.contains(position) } }

@@ -11,6 +11,7 @@ import Testing
             var region: String?
         }
         var rounds, kills, stores, acknowledged, received, seed: UInt64
+        var milliseconds: Int64
         var violations: [Violation]
         var kept: String?
     }
@@ -46,6 +47,40 @@ import Testing
         #expect(FileManager.default.fileExists(atPath: directory.appending("1/journal")))
         #expect(try Tool.run(["crashtest", directory.appending("a/b"), "--rounds", "1"]).status == 73)
         #expect(try Tool.run(["crashtest", directory.path, "--rounds", "0"]).status == 64)
+    }
+
+    @Test("ends by itself when its time is over, with its figures") func timed() throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("crashtest")
+        let outcome = try Tool.run(["crashtest", path, "--seconds", "1", "--seed", "3"])
+        #expect(outcome.status == 0, "\(outcome.output)\(outcome.talk)")
+        let summary = try summary(outcome)
+        #expect(summary.rounds > 0 && summary.milliseconds >= 1000 && summary.violations.isEmpty)
+        // The line of progress is for terminals.
+        #expect(outcome.talk.isEmpty)
+        #expect(!FileManager.default.fileExists(atPath: path))
+    }
+
+    @Test("tells on a terminal how far it is, and takes the line away") func progress() throws {
+        struct Ending: Decodable {
+            var rest: String
+            var signal, status: Int
+        }
+        let directory = try TemporaryDirectory()
+        let script = Tool.source("Tests/CommandTests/watch_terminal.py").path
+        let verb = ["crashtest", directory.appending("crashtest"), "--seconds", "2", "--rounds", "1000", "--seed", "3"]
+        let outcome = try Tool.run(
+            ["python3", script, "none", Tool.path()] + verb,
+            program: "/usr/bin/env",
+            environment: ["TERM": "xterm", "LC_ALL": "C.UTF-8"]
+        )
+        try #require(outcome.status == 0, "\(outcome.talk)")
+        let ending = try JSONDecoder().decode(Ending.self, from: Data(outcome.output.utf8))
+        #expect(ending.signal == 0 && ending.status == 0, "\(ending.rest)")
+        let line = /\r\e\[Kround [0-9]+, [0-9]+ kills, [0-9]+ writes acknowledged, [0-9.]+ m?s left/
+        #expect(ending.rest.contains(line), "\(ending.rest)")
+        // Where a line of progress was, the table begins.
+        #expect(ending.rest.contains(/left\r\e\[Krounds +[0-9]+/), "\(ending.rest)")
     }
 
     /// Starts the verb, and waits until its first process has had its store open.

@@ -28,7 +28,27 @@ private struct KillTally {
     var notReached = 0
     var old = 0
     var new = 0
+    /// Calls of the controller that were under way: and had not happened, or had.
+    var calls = (old: 0, new: 0)
     var perPoint: [FaultPoint: Int] = [:]
+
+    /// Notes whether a new store was there, at a point where it must be, must not be, or may be.
+    mutating func note(isNew: Bool, at point: FaultPoint, of scenario: KillScenario, _ comment: Comment) {
+        if let must = Self.isNew(at: point, of: scenario) { #expect(isNew == must, comment) }
+        if isNew { new += 1 } else { old += 1 }
+    }
+
+    private static func isNew(at point: FaultPoint, of scenario: KillScenario) -> Bool? {
+        switch point {
+        case .compactRename, .compactSync, .compactRemove, .copyLock, .backup, .restore, .recover: true
+        // In place the whole file has not the store's name yet.
+        case .buildComplete, .buildCompleteAgain, .buildNamesSync: ![.compact, .train].contains(scenario)
+        case .buildBegin, .buildFlush, .buildFinish, .buildProve, .dictionaryTrain, .dictionaryPut, .compactCopy,
+            .loadBegin, .loadBlock, .loadRow, .loadFinish, .recoverRead, .recoverQueue:
+            false
+        default: nil
+        }
+    }
 
     mutating func add(_ outcome: Tool.Outcome, _ point: FaultPoint, _ comment: Comment) {
         if outcome.isSignalled {
@@ -95,10 +115,15 @@ private struct KillTally {
         var site: KillSite?
         var verifier: CrashVerifier?
         var life: UInt64 = 0
+        func end(_ verifier: CrashVerifier) {
+            written.add(verifier.oracle.tally)
+            tally.calls.old += verifier.settledCalls.old
+            tally.calls.new += verifier.settledCalls.new
+        }
         for point in visits.keys.sorted(by: { $0.rawValue < $1.rawValue }).shuffled(using: &random) {
             // A store has some lives; each begins where the one before was killed.
             if life == 8 || site == nil || Self.making.contains(point) {
-                if let verifier { written.add(verifier.oracle.tally) }
+                if let verifier { end(verifier) }
                 let fresh = try KillSite(empty: seed)
                 (site, life) = (fresh, 0)
                 verifier = CrashVerifier(store: fresh.store, journal: fresh.journal, seed: seed)
@@ -112,13 +137,42 @@ private struct KillTally {
             #expect(violations == [], comment)
             life += 1
         }
-        if let verifier { written.add(verifier.oracle.tally) }
+        if let verifier { end(verifier) }
         print(
             "kill points, at work: \(tally.killed) kills at \(tally.perPoint.count) points, not reached: "
                 + "\(tally.notReached), writes acknowledged \(written.acknowledged), received \(written.received), again "
-                + "\(written.redelivered), drained \(written.drained), dropped \(written.dropped), seed \(seed)"
+                + "\(written.redelivered), drained \(written.drained), dropped \(written.dropped), calls of the controller that had "
+                + "not happened \(tally.calls.old), that had \(tally.calls.new), seed \(seed)"
         )
         #expect(tally.killed > tally.notReached * 4)
+        #expect(tally.calls.old > 0)
+    }
+
+    @Test("leaves of a call of the controller all that it promised, or nothing", arguments: 0..<Length.seeds)
+    func control(share: Int) throws {
+        let seed = Length.seed &+ UInt64(share)
+        var random = SplitMix64(seed: seed)
+        let visits = try KillSite(empty: seed, .control).visits()
+        let site = try KillSite(empty: seed, .control)
+        var verifier = CrashVerifier(store: site.store, journal: site.journal, seed: seed)
+        var tally = KillTally()
+        let points: [FaultPoint] = [
+            .controllerRow, .event, .regionAdd, .regionRemove, .regionRows, .put, .delete, .commitBefore, .commitAfter,
+        ]
+        for (life, point) in (points + points + [.commitAfter, .commitAfter]).shuffled(using: &random).enumerated() {
+            let count = Int.random(in: 1...max(1, (visits[point] ?? 0) / 3), using: &random)
+            let comment: Comment = "point \(point), count \(count), life \(life), seed \(seed)"
+            tally.add(try site.run(life: UInt64(life), killing: (point, count)), point, comment)
+            let violations = try verifier.verify()
+            #expect(violations == [], comment)
+        }
+        let calls = verifier.settledCalls
+        print(
+            "kill points, calls of the controller: \(tally.killed) kills at \(tally.perPoint.count) points, not reached: "
+                + "\(tally.notReached), had not happened \(calls.old), had \(calls.new), seed \(seed)"
+        )
+        #expect(tally.killed > tally.notReached * 4 && Set(points.map { visits[$0] != nil }) == [true])
+        #expect(calls.old > 0 && calls.new > 0)
     }
 
     /// The steps of making a store, which only a first life takes.
@@ -128,7 +182,7 @@ private struct KillTally {
 
     @Test(
         "leaves the old store or the new one, whole",
-        arguments: KillScenario.allCases.filter { $0 != .work },
+        arguments: KillScenario.allCases.filter { !$0.makesStore },
         0..<Length.seeds
     )
     func rewriting(scenario: KillScenario, share: Int) async throws {
@@ -142,13 +196,14 @@ private struct KillTally {
             let count = Int.random(in: 1...max(1, visits[point] ?? 1), using: &random)
             let comment: Comment = "\(scenario), point \(point), count \(count), seed \(seed)"
             tally.add(try site.run(life: 1, killing: (point, count)), point, comment)
-            try await verify(site, template, comment, &tally)
+            try await verify(site, template, point, comment, &tally)
         }
         print(
             "kill points, \(scenario): \(tally.killed) kills at \(tally.perPoint.count) points, not reached: "
                 + "\(tally.notReached), old \(tally.old), new \(tally.new), seed \(seed)"
         )
         #expect(tally.killed > 0 && tally.notReached == 0)
+        if ![.damage, .leftover].contains(scenario) { #expect(tally.old > 0 && tally.new > 0) }
     }
 
     /// What another scenario has shown of a point is not shown again, unless the run is a long one.
@@ -158,18 +213,19 @@ private struct KillTally {
         case .damage: [.quarantine, .commitBefore, .commitAfter].contains(point)
         case .leftover: point == .leftoverRemove
         case .train: [.dictionaryTrain, .dictionaryPut, .compactRename].contains(point)
-        case .copy: [.copyLock, .buildCompleteAgain].contains(point)
+        case .copy: [.copyLock, .buildProve, .buildCompleteAgain].contains(point)
         case .backup: [.backup, .buildFinish].contains(point)
-        case .restore: [.restore, .buildComplete].contains(point)
+        case .restore: [.restore, .buildProve, .buildComplete].contains(point)
         case .recover: [.recoverRead, .recoverQueue, .recover, .loadRow, .buildComplete].contains(point)
         case .load: [.loadBegin, .loadBlock, .loadRow, .loadFinish, .buildComplete].contains(point)
-        case .work, .compact, .upgrade: true
+        case .work, .control, .compact, .upgrade: true
         }
     }
 
     private func verify(
         _ site: KillSite,
         _ template: KillTemplate,
+        _ point: FaultPoint,
         _ comment: Comment,
         _ tally: inout KillTally
     ) async throws {
@@ -185,7 +241,7 @@ private struct KillTally {
             let source = try KillSite.digest(template.site(false).store)
             #expect(try KillSite.digest(site.store).whole == source.whole, comment)
             let isNew = try Self.size(site) != Self.size(template.site(false))
-            if isNew { tally.new += 1 } else { tally.old += 1 }
+            tally.note(isNew: isNew, at: point, of: site.scenario, comment)
             let again = try site.run(life: 2)
             #expect(again.status == 0, "\(comment): \(again.output)\(again.talk)")
             #expect(try KillSite.digest(site.store).whole == source.whole, comment)
@@ -194,14 +250,15 @@ private struct KillTally {
             try Self.expectNone(&verifier, comment)
         default:
             let source = try KillSite.digest(template.site(false).store)
+            var isNew = true
             do {
                 #expect(try KillSite.digest(site.new).whole == source.whole, comment)
                 #expect(try StoreCheck.run(site.new, level: .full).isClean, comment)
-                tally.new += 1
             } catch let error as HoldfastError {
                 #expect([.notFound, .incomplete].contains(error.code), "\(comment): \(error)")
-                tally.old += 1
+                isNew = false
             }
+            tally.note(isNew: isNew, at: point, of: site.scenario, comment)
             try? FileManager.default.removeItem(atPath: site.new)
             let again = try site.run(life: 2)
             #expect(again.status == 0, "\(comment): \(again.output)\(again.talk)")

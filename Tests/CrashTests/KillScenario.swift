@@ -13,6 +13,8 @@ import Testing
 enum KillScenario: String, Sendable, CaseIterable {
     /// Makes a store, and everything that a service does with it.
     case work
+    /// Makes a store, and changes roles, regions, limits and pauses.
+    case control
     /// Opens a store in which a block is damaged, and delivers it.
     case damage
     /// Opens a store beside which a compaction has left its copy.
@@ -20,6 +22,9 @@ enum KillScenario: String, Sendable, CaseIterable {
     case compact, train, copy, backup, restore, load, upgrade
     /// Recovers a store whose newest meta page was torn.
     case recover
+
+    /// Whether there is no store at first.
+    var makesStore: Bool { self == .work || self == .control }
 }
 
 /// A store and what a worker does to it, in a directory of its own.
@@ -36,8 +41,8 @@ struct KillSite: Sendable {
     init(_ scenario: KillScenario, seed: UInt64, _ template: KillTemplate) throws {
         directory = try TemporaryDirectory()
         self.scenario = scenario
-        self.seed = scenario == .work ? seed : template.seed
-        guard scenario != .work else { return }
+        self.seed = scenario.makesStore ? seed : template.seed
+        guard !scenario.makesStore else { return }
         let files = FileManager.default
         try files.copyItem(atPath: template.site(scenario == .damage).store, toPath: store)
         try files.copyItem(atPath: template.site(scenario == .damage).journal, toPath: journal)
@@ -55,9 +60,9 @@ struct KillSite: Sendable {
     }
 
     /// A site of which nothing is there yet.
-    init(empty seed: UInt64) throws {
+    init(empty seed: UInt64, _ scenario: KillScenario = .work) throws {
         directory = try TemporaryDirectory()
-        (scenario, self.seed) = (.work, seed)
+        (self.scenario, self.seed) = (scenario, seed)
     }
 
     /// Runs the worker, with a point at which it is killed, or a file in which it says where it has been.
@@ -69,6 +74,7 @@ struct KillSite: Sendable {
         let arguments: [String] =
             switch scenario {
             case .work: work + ["\(Self.operations)", "leave"]
+            case .control: work + ["\(Self.operations)", "control"]
             case .damage: work + ["0", "empty"]
             case .leftover: work + ["2", "leave"]
             case .compact, .train, .upgrade: [scenario.rawValue, store]
@@ -77,10 +83,10 @@ struct KillSite: Sendable {
         return try Tool.run(arguments, program: Tool.path("KillWorker"), environment: environment)
     }
 
-    /// How often each point is visited when nobody kills; for `work` in two lives.
+    /// How often each point is visited when nobody kills; in two lives where the first one makes the store.
     func visits() throws -> [FaultPoint: Int] {
         let log = directory.appending("visits")
-        for life in (scenario == .work ? 0 : 1)...1 as ClosedRange<UInt64> {
+        for life in (scenario.makesStore ? 0 : 1)...1 as ClosedRange<UInt64> {
             let outcome = try run(life: life, log: log)
             try #require(outcome.status == 0, "\(scenario): \(outcome.output)\(outcome.talk)")
         }

@@ -70,6 +70,26 @@ private struct Planted: Sendable, CustomTestStringConvertible {
             entry.write = $1.entries[11].write
             $0.received([entry], from: region)
         },
+        Planted("a later call gets a lower position", .outOfOrder, "was issued when an append up to position 110") {
+            oracle,
+            _ in
+            for position in [110, 105] as [UInt64] {
+                let call = oracle.issue(1, to: [region])
+                oracle.apply(.answered(call: call.number, region: region, first: position, duplicates: []))
+            }
+        },
+        Planted("a later call that nobody has heard of is queued before", .outOfOrder, "was issued when an append") {
+            let early = $0.issue(1, to: [region])
+            $0.apply(.answered(call: early.number, region: region, first: 103, duplicates: []))
+            let late = $0.issue(1, to: [region])
+            for (position, write) in [(102, late.writes[0]), (103, early.writes[0])] as [(UInt64, OutstandingWrite)] {
+                let time = Timestamp(milliseconds: 0)
+                $1.entries.append(QueueEntry(position: position, enqueuedAt: time, write: write))
+            }
+            $1.statistics.nextPosition += 2
+            $1.statistics.entries += 2
+            $1.statistics.accepted += 2
+        },
         Planted("an acknowledged batch is received again", .doubled, "after everything up to it had left") {
             oracle,
             _ in
@@ -162,19 +182,46 @@ private struct Planted: Sendable, CustomTestStringConvertible {
         #expect(named.allSatisfy { $0.region == Self.region && $0.description.contains("region eu-west-1") })
     }
 
+    @Test("knows damage that was done on purpose from other damage") func damage() async throws {
+        let deployment = try await Deployment()
+        var oracle = ConservationOracle(seed: 5, regions: [Self.region], windowEntries: 256)
+        for _ in 0..<3 {
+            let call = oracle.issue(20, to: [Self.region])
+            oracle.appended(call, try await deployment.controller.append(call.writes, to: call.regions))
+        }
+        await deployment.controller.close()
+        let file = URL(fileURLWithPath: deployment.path + "/data.mdb")
+        try Data(contentsOf: file).flipped(4, at: 72, ofBlock: 21, entries: 20).write(to: file)
+        // What is told is where it is: all of it, or a part, or the block beside it.
+        for (told, isRight) in [(21...40, true), (21...39, false), (1...20, false), (41...60, false)]
+            as [(ClosedRange<UInt64>, Bool)]
+        {
+            var oracle = oracle
+            oracle.willDamage(told, of: Self.region)
+            let found = try oracle.violations(storeAt: deployment.path)
+            #expect(found.contains { $0.kind == .damaged && $0.region == Self.region } == !isRight, "\(told): \(found)")
+            #expect(found.isEmpty == isRight, "\(told): \(found)")
+        }
+    }
+
     @Test("reads every step back from its line") func lines() {
         let run = CrashEvent.Run(position: 5, sequence: 7, count: 9)
         let identity = WriteIdentity(origin: "us", incarnation: 3, sequence: 4)
+        let (promise, later) = (ControllerPromise(text: "1,us+eu,us/primary"), ControllerPromise(text: "2,us+eu"))
         let events: [CrashEvent] = [
             .opened, .closed, .issued(call: 1, regions: ["us", "eu"], sequences: 3..<9),
             .answered(call: 1, region: "us", first: 8, duplicates: [0, 4]),
             .answered(call: 1, region: "us", first: 8, duplicates: []), .refused(call: 2), .received("us", run),
             .drained("us", run), .foreign("us", position: 4, identity, isDrain: true), .acknowledged("us", through: 8),
             .draining("us", max: 40), .drainEnded("us"), .retrying("us", positions: [4, 6]),
-            .damaging("us", 4...9),
+            .damaging("us", 4...9), .controlling(before: promise, after: later, words: ["paused/us", "healthy/us"]),
+            .controlled(later, words: []),
         ]
         for event in events { #expect(CrashEvent(line: Substring(event.line)) == event) }
-        for line in ["", "issued", "received us 1", "acknowledged", "drained us 1 2 x", "damaging us 9 4"] {
+        for line in [
+            "", "issued", "received us 1", "acknowledged", "drained us 1 2 x", "damaging us 9 4", "controlling 1 2",
+            "controlled",
+        ] {
             #expect(CrashEvent(line: Substring(line)) == nil)
         }
     }

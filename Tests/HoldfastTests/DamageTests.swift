@@ -4,6 +4,26 @@ import HoldfastTesting
 import ReplayStore
 import Testing
 
+extension Data {
+    /// A data file with a bit flipped at `offset` from each place where the block from position `first` on begins: LMDB
+    /// leaves old copies of pages behind.
+    func flipped(_ bit: UInt8, at offset: Int, ofBlock first: UInt64, entries: UInt16 = 256) throws -> Data {
+        let key = Data((0..<8).reversed().map { UInt8(truncatingIfNeeded: first >> (8 * UInt64($0))) })
+        var damaged = self
+        var start = startIndex
+        var places = 0
+        // The key, then the header's first bytes: format 1, a zstd frame, so many entries.
+        let header = [1, 1, UInt8(entries >> 8), UInt8(truncatingIfNeeded: entries)]
+        while let place = range(of: key + header, in: start..<endIndex) {
+            damaged[place.lowerBound + offset] ^= bit
+            start = place.upperBound
+            places += 1
+        }
+        try #require(places > 0)
+        return damaged
+    }
+}
+
 @Suite("A bit that flips on the disk") struct DamageTests {
     /// A store of five blocks, closed, and its bytes.
     private func store() async throws -> (Deployment, Data) {
@@ -13,22 +33,6 @@ import Testing
         }
         await deployment.controller.close()
         return (deployment, try Data(contentsOf: URL(fileURLWithPath: deployment.path + "/data.mdb")))
-    }
-
-    /// Flips a bit at `offset` from each place where the block of `first` begins: LMDB leaves old copies of pages behind.
-    private func flip(_ bit: UInt8, at offset: Int, of first: UInt64, in whole: Data) throws -> Data {
-        let key = Data((0..<8).reversed().map { UInt8(truncatingIfNeeded: first >> (8 * UInt64($0))) })
-        var damaged = whole
-        var start = whole.startIndex
-        var places = 0
-        // The key, then the header's first bytes: format 1, a zstd frame, 256 entries.
-        while let place = whole.range(of: key + [1, 1, 1, 0], in: start..<whole.endIndex) {
-            damaged[place.lowerBound + offset] ^= bit
-            start = place.upperBound
-            places += 1
-        }
-        try #require(places > 0)
-        return damaged
     }
 
     /// Reads everything that can be read; the sequences in order, or the error.
@@ -98,7 +102,7 @@ import Testing
     @Test("in a key of the queue loses at most what the ledger says, and holds up nobody", arguments: 0..<64)
     func keys(bit: Int) async throws {
         let (deployment, whole) = try await store()
-        let damaged = try flip(1 << UInt8(bit % 8), at: bit / 8, of: 513, in: whole)
+        let damaged = try whole.flipped(1 << UInt8(bit % 8), at: bit / 8, ofBlock: 513)
         try damaged.write(to: URL(fileURLWithPath: deployment.path + "/data.mdb"))
         let outcome = try await read(deployment)
         #expect(outcome.sequences == outcome.sequences.sorted())
@@ -129,7 +133,7 @@ import Testing
     {
         let (deployment, whole) = try await store()
         let first = UInt64(number * 256 + 1)
-        let damaged = try flip(4, at: 72, of: first, in: whole)
+        let damaged = try whole.flipped(4, at: 72, ofBlock: first)
         try damaged.write(to: URL(fileURLWithPath: deployment.path + "/data.mdb"))
         let check = try StoreCheck.run(deployment.path, level: .full)
         #expect(check.findings.map(\.first) == [first])

@@ -17,7 +17,8 @@ enum KillTask {
                 seed: seed,
                 life: life,
                 operations: operations,
-                empties: arguments[6] == "empty"
+                empties: arguments[6] == "empty",
+                isControl: arguments[6] == "control"
             ).run()
         case ("compact", 2):
             var rewriting = Rewriting()
@@ -43,7 +44,9 @@ enum KillTask {
     }
 
     private static func usage() {
-        print("usage: KillWorker work STORE JOURNAL SEED LIFE OPERATIONS empty|leave | compact|train|upgrade STORE")
+        print(
+            "usage: KillWorker work STORE JOURNAL SEED LIFE OPERATIONS empty|leave|control | compact|train|upgrade STORE"
+        )
         print("       KillWorker copy|backup|restore|load|recover STORE NEW")
         exit(64)
     }

@@ -15,7 +15,8 @@ struct CrashTest: AsyncParsableCommand {
             of many writes, batches with acknowledgements, drains, limits that drop and refuse, dead letters, failovers, regions \
             that come and go. It is killed with SIGKILL at a random moment. Then the store is checked in full, and compared with \
             what the process was told before it died: no write is missing whose append had returned, none is changed, doubled \
-            beyond what was in flight, out of order or made up, and every counter is what has happened. The next process goes on \
+            beyond what was in flight, out of order or made up, every counter is what has happened, and epoch, roles, limits, pauses \
+            and history are what the controller's calls had promised: each whole, or not at all. The next process goes on \
             with the store; every 25 rounds a new one is begun.
 
             It ends after --seconds or --rounds, or when it is interrupted. Exit code 0: all is well, and what it made is removed, \
