@@ -36,11 +36,21 @@ extension OpenLedger {
             )
         }
         let (environment, file) = try openEnvironment(path, mapSizeBytes)
-        let core = try makeTables(environment, file, path)
-        try ledgerSystem { () throws(SystemError) in try FileSystem.syncDirectory(path) }
-        try ledgerSystem { () throws(SystemError) in try FileSystem.syncDirectory(path + "/..") }
-        try directory.noteStore()
-        return OpenLedger(core: core, directory: directory)
+        let lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginWrite() }
+        guard try tables(lmdb) == nil else {
+            throw HoldfastError(code: .alreadyExists, message: "There is a ledger at '\(path)' already. Open it.")
+        }
+        do throws(HoldfastError) {
+            let core = try makeTables(lmdb, environment, file)
+            try ledgerSystem { () throws(SystemError) in try FileSystem.syncDirectory(path) }
+            try ledgerSystem { () throws(SystemError) in try FileSystem.syncDirectory(path + "/..") }
+            try directory.noteStore()
+            return OpenLedger(core: core, directory: directory)
+        } catch {
+            // Whoever wants a ledger hears that there is none, so there is none: also where the commit had got through.
+            try? FileSystem.remove(path + "/" + LedgerCore.dataName)
+            throw error
+        }
     }
 
     /// Opens the ledger in a directory.
@@ -135,14 +145,11 @@ extension OpenLedger {
     private static let lockFileBytes: Int64 = 64 << 10
 
     private static func makeTables(
+        _ began: consuming Transaction,
         _ environment: Environment,
-        _ file: File,
-        _ path: String
+        _ file: File
     ) throws(HoldfastError) -> LedgerCore {
-        var lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginWrite() }
-        guard try tables(lmdb) == nil else {
-            throw HoldfastError(code: .alreadyExists, message: "There is a ledger at '\(path)' already. Open it.")
-        }
+        var lmdb = began
         func table(_ table: LedgerTable, _ lmdb: borrowing Transaction) throws(HoldfastError) -> Database {
             do throws(LMDBError) {
                 guard let database = try lmdb.database(table.rawValue, create: true) else {
