@@ -110,7 +110,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "CrashWorker",
-            dependencies: ["Bytes", "Holdfast", "HoldfastTesting", "ReplayStore", "TestSupport"],
+            dependencies: ["Bytes", "Holdfast", "HoldfastTesting", "LMDB", "ReplayStore", "TestSupport"],
             path: "Tests/CrashWorker",
             swiftSettings: strict
         ),

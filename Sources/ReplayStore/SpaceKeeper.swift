@@ -26,11 +26,8 @@ final class SpaceKeeper {
     }
 
     private let file: File
-    /// Where the data file was when it was opened, from the root.
-    private let path: String
-    private let identity: FileIdentity?
-    private let lockIdentity: FileIdentity?
-    private let directory: String
+    /// Where the data file was when it was opened.
+    let place: OpenFiles
     private let environment: Environment
     private let pageSize: Int
     private let reserveBytesMin: Int64
@@ -44,15 +41,12 @@ final class SpaceKeeper {
 
     init(_ file: File, _ environment: Environment, pageSize: Int, options: StoreOptions) {
         self.file = file
-        self.path = FileSystem.realPath(file.path)
-        self.identity = try? file.identity()
-        self.directory = String(path.dropLast(DataFile.name.count))
-        self.lockIdentity = try? FileSystem.identity(of: directory + "LOCK")
+        self.place = OpenFiles(file, of: "store", kept: "acknowledged")
         self.environment = environment
         self.pageSize = pageSize
         self.reserveBytesMin = Int64(Self.reserveBytes(options))
         self.logger = options.logger
-        if let held = try? File(regular: directory + Self.reserveName, O_RDONLY) {
+        if let held = try? File(regular: place.directory + Self.reserveName, O_RDONLY) {
             reserve = min((try? held.allocatedBytes()) ?? 0, (try? held.size()) ?? 0)
         }
     }
@@ -78,34 +72,7 @@ final class SpaceKeeper {
     /// Removing all of a queue at once writes a list of its pages, eight bytes each.
     private func reserveWanted(_ used: Int64) -> Int64 { max(reserveBytesMin, used / 256) }
 
-    /// Whether the data file is not where it was opened: its directory was removed, renamed, or replaced.
-    private var hasLeft: Bool { identity.map { FileSystem.hasLeft(path, $0) } ?? false }
-
-    /// Whether LOCK is not the one that was taken: where the data file is, another process can have taken another one.
-    private var lockHasLeft: Bool { lockIdentity.map { FileSystem.hasLeft(directory + "LOCK", $0) } ?? false }
-
     // MARK: Before a transaction
-
-    /// Why nothing may be changed any more: what would be written is where nobody looks for it, or is removed already.
-    var gone: HoldfastError? {
-        if hasLeft {
-            return HoldfastError(
-                code: .notFound,
-                message:
-                    "The store is not at '\(directory)' any more: its directory was removed, renamed or replaced while it was "
-                    + "open. Nothing was changed. Close the store. If the directory was renamed, everything acknowledged is in "
-                    + "it: put it back, or open it where it is now."
-            )
-        }
-        guard lockHasLeft else { return nil }
-        return HoldfastError(
-            code: .inUse,
-            message:
-                "The LOCK in '\(directory)' was removed or replaced while the store was open, so another process may have it "
-                + "too. Nothing was changed. Close the store, and open it again when no other has it; a LOCK is never to be "
-                + "removed: it means nothing while nobody holds it."
-        )
-    }
 
     /// Makes room for `appends` and for `controls` that add, beside the reserve.
     func makeRoom(for appends: [StoreWriter.Append], _ controls: [StoreWriter.Control]) -> Room {
@@ -155,16 +122,16 @@ final class SpaceKeeper {
         guard (try? environment.information().lastTransaction) == transaction, !environment.isPanicked else {
             return nil
         }
-        let isPartial = error.status == EIO && ((try? FileSystem.freeBytes(at: path)) ?? .max) < Self.aheadMin
+        let isPartial = error.status == EIO && ((try? FileSystem.freeBytes(at: place.path)) ?? .max) < Self.aheadMin
         guard Self.outOfSpace.contains(error.status) || isPartial else { return nil }
         return full("free pages inside the file are too scattered")
     }
 
     /// Gives back the space ahead of the data file; the reserve stays on the disk.
     func close() {
-        let hasLeft = hasLeft
+        let hasLeft = place.hasLeft
         // Another process may be using the space.
-        guard hasLeft || !lockHasLeft else { return }
+        guard hasLeft || !place.lockHasLeft else { return }
         let used = used
         let wanted = reserveWanted(used)
         guard giveBackAhead(used), !hasLeft else { return }
@@ -181,7 +148,7 @@ final class SpaceKeeper {
         } catch {
             if Self.outOfSpace.contains(error.number) { return false }
             // A file system without fallocate: go by what it says is free.
-            let free = (try? FileSystem.freeBytes(at: path)) ?? 0
+            let free = (try? FileSystem.freeBytes(at: place.path)) ?? 0
             guard let size = try? file.size(), free >= UInt64(max(0, end - size)) else { return false }
             if size < end { guard (try? file.truncate(to: end)) != nil else { return false } }
         }
@@ -199,7 +166,7 @@ final class SpaceKeeper {
     private func takeReserve(_ bytes: Int64) -> Bool {
         guard bytes > reserve else { return true }
         do throws(SystemError) {
-            let held = try File(regular: directory + Self.reserveName, O_RDWR | O_CREAT)
+            let held = try File(regular: place.directory + Self.reserveName, O_RDWR | O_CREAT)
             do throws(SystemError) {
                 try held.allocate(from: 0, to: bytes, keepingSize: false)
             } catch {
@@ -225,7 +192,7 @@ final class SpaceKeeper {
     }
 
     private func trimReserve(to bytes: Int64) {
-        guard let held = try? File(regular: directory + Self.reserveName, O_RDWR) else { return }
+        guard let held = try? File(regular: place.directory + Self.reserveName, O_RDWR) else { return }
         try? held.truncate(to: bytes)
         reserve = bytes
     }

@@ -42,7 +42,7 @@ package final class StoreDirectory: Sendable {
         switch try system({ () throws(SystemError) in try FileSystem.kind(at: path) }) {
         case .local: break
         case .overlay(let name):
-            warn("The store is on \(name): keep it on a volume of its own, so that it outlives the container.")
+            warn("'\(path)' is on \(name): keep it on a volume of its own, so that it outlives the container.")
         case .network(let name):
             throw HoldfastError(
                 code: .networkFileSystem,

@@ -149,7 +149,7 @@ final class StoreWriter: Sendable {
         _ hooks: StoreHooks,
         _ metrics: StoreMetrics
     ) {
-        if let gone = core.space.gone {
+        if let gone = core.space.place.gone {
             for control in controls { control.end(gone) }
             for append in appends { append.waiting.resume(returning: .failure(gone)) }
             return
@@ -254,7 +254,7 @@ final class StoreWriter: Sendable {
             let number = transaction.number
             guard number == core.lastTransaction + 1 else {
                 hooks.ended(core, committed: false)
-                return Failure(error: Self.foreignWriter, isOutcomeUnknown: true)
+                return Failure(error: core.space.place.foreignWriter, isOutcomeUnknown: true)
             }
             for control in controls {
                 refusals.append(control.run(&transaction))
@@ -290,15 +290,6 @@ final class StoreWriter: Sendable {
             hooks.ended(core, committed: false)
             return Failure(error: error)
         }
-    }
-
-    private static var foreignWriter: HoldfastError {
-        HoldfastError(
-            code: .inUse,
-            message:
-                "Another process has changed the store while this one had it open, so its LOCK was removed or replaced "
-                + "meanwhile. Find that process and stop it; a LOCK is never to be removed."
-        )
     }
 
     /// What one append comes to; throws when the whole transaction must go.

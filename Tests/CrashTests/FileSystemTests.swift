@@ -42,7 +42,18 @@ import Testing
         #expect(outcome.talk.contains("is on overlayfs: keep it on a volume of its own"))
     }
 
-    /// Runs a script with an overlay at `$1/whole`, in a mount namespace of its own; `$2` is the tool.
+    @Test(
+        "is doubted where it is an overlay, also for a ledger",
+        .enabled(if: overlayRefusal == nil, "\(overlayRefusal ?? "")")
+    )
+    func ledgerOnOverlay() throws {
+        let receive = #"printf 'us 1 1\n.\n' | "$3" "$1/whole/ledger""#
+        let outcome = try Self.onOverlay(directory, receive)
+        #expect(outcome.status == 0 && outcome.lines == ["R", "A 1"], "\(outcome.output)\(outcome.talk)")
+        #expect(outcome.talk.contains("/whole/ledger' is on overlayfs: keep it on a volume of its own"))
+    }
+
+    /// Runs a script with an overlay at `$1/whole`, in a mount namespace of its own; `$2` is the tool, `$3` a receiver.
     private static func onOverlay(_ directory: TemporaryDirectory, _ script: String) throws -> Tool.Outcome {
         let mounting = """
             PATH=$PATH:/sbin:/usr/sbin; mkdir "$1/memory" "$1/whole" && mount -t tmpfs none "$1/memory" \
@@ -51,7 +62,9 @@ import Testing
             """
         let isolated = ["--mount"] + (getuid() == 0 ? [] : ["--user", "--map-root-user"])
         return try Tool.run(
-            isolated + ["sh", "-c", mounting + " && " + script, "sh", directory.path, Tool.path()],
+            isolated + [
+                "sh", "-c", mounting + " && " + script, "sh", directory.path, Tool.path(), Tool.path("ReceiverWorker"),
+            ],
             program: "/usr/bin/unshare"
         )
     }

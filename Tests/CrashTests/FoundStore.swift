@@ -39,14 +39,14 @@ extension DiskImage {
         let own = (files.keys + directories).sorted()
         guard names == own else { return ["\(own), in place of \(names)"] }
         return try files.keys.filter { name in
-            guard !name.hasSuffix("/lock.mdb") else { return false }
+            guard !Disk.isReaderTable(name) else { return false }
             return try [UInt8](Data(contentsOf: URL(fileURLWithPath: root + name))) != files[name]
         }
     }
 
     /// LMDB's table of readers is mapped: any part of what it became may be there.
     mutating func addMapped(from root: String, _ random: inout SplitMix64) throws {
-        for (name, bytes) in files where name.hasSuffix("/lock.mdb") && Bool.random(using: &random) {
+        for (name, bytes) in files where Disk.isReaderTable(name) && Bool.random(using: &random) {
             let last = [UInt8](try Data(contentsOf: URL(fileURLWithPath: root + name)))
             var mixed = bytes
             for start in stride(from: 0, to: min(last.count, bytes.count) - Disk.sector, by: Disk.sector)

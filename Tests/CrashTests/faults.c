@@ -2,7 +2,7 @@
 //
 // fault_arm() says which calls count, which of them is the first to fail, with which error, whether all later ones fail too,
 // and how: it is not done; it is done, and reported as failed; half of it is done. A sync that fails forgets: the pages that
-// were written to data.mdb since the last sync get their old bytes back in fault_settle(), unless they are written and synced
+// were written to the data file since the last sync get their old bytes back in fault_settle(), unless they are written and synced
 // again before, as Linux drops pages from its memory which it could not write. A synchronous write that is done and reported
 // as failed is on the disk, and what is written over it is not until it is synced. Without fault_arm() nothing happens.
 #define _GNU_SOURCE
@@ -55,7 +55,9 @@ static int is_data(int descriptor) {
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     ssize_t length = readlink(link, path, sizeof path - 1);
-    if (length < 9 || memcmp(path + length - 9, "/data.mdb", 9)) return 0;
+    int is_store = length >= 9 && !memcmp(path + length - 9, "/data.mdb", 9);
+    int is_ledger = length >= 11 && !memcmp(path + length - 11, "/ledger.mdb", 11);
+    if (!is_store && !is_ledger) return 0;
     if (data < 0) data = open(link, O_RDWR | O_CLOEXEC);
     return 1;
 }

@@ -40,17 +40,27 @@ struct FaultTask {
                     + "poisoned, \(forgotten) pages forgotten, \(acknowledged) writes acknowledged, heard: \(counts)"
             )
             for fault in faults.prefix(20) { print("WRONG \(fault)") }
+            print("failed calls: \(failedCalls)")
+            print("poisoned handles: \(poisoned)")
+            print("full: \(codes["full"] ?? 0)")
             print("wrong: \(faults.count)")
         }
     }
 
     /// Runs the workload for each number, until one at which no call fails any more.
-    func run(first: Int, step: Int, most: Int = .max) async throws -> Tally {
+    ///
+    /// `site`: The workload; that of a store when nil.
+    func run(
+        first: Int,
+        step: Int,
+        most: Int = .max,
+        site: ((Int, inout Tally) async throws -> Void)? = nil
+    ) async throws -> Tally {
         var tally = Tally()
         var number = first
         while tally.sites < most {
             let before = tally.failedCalls
-            try await site(number, &tally)
+            if let site { try await site(number, &tally) } else { try await self.site(number, &tally) }
             if tally.failedCalls == before { break }
             number += step
         }
@@ -124,8 +134,8 @@ struct FaultTask {
 }
 
 extension FaultTask {
-    /// Calls of one kind fail with one error.
-    static func runCalls(_ arguments: [String]) async throws {
+    /// Calls of one kind fail with one error, under a store or a receiver's ledger.
+    static func runCalls(_ arguments: [String], isLedger: Bool = false) async throws {
         guard arguments.count == 9, let library = FaultLibrary(),
             let calls = FaultLibrary.Calls(rawValue: arguments[1]),
             let number = Int32(arguments[2]), let manner = FaultLibrary.Manner(rawValue: arguments[3]),
@@ -145,7 +155,9 @@ extension FaultTask {
             // A disk that is full leaves the handle as it is, unless LMDB met that in its last step.
             survives: isSpace ? calls != .durable : nil
         )
-        try await task.run(first: first, step: step).show(arguments[1...4].joined(separator: " "))
+        let ledger = LedgerFaultTask(task)
+        let tally = try await task.run(first: first, step: step, site: isLedger ? ledger.site : nil)
+        tally.show((isLedger ? "ledger " : "") + arguments[1...4].joined(separator: " "))
     }
 
     /// The process may not make files longer than some size.

@@ -5,6 +5,7 @@ let arguments = Array(CommandLine.arguments.dropFirst())
 do {
     switch arguments.first {
     case "calls": try await FaultTask.runCalls(Array(arguments.dropFirst()))
+    case "ledger": try await FaultTask.runCalls(Array(arguments.dropFirst()), isLedger: true)
     case "fileSize": try await FaultTask.runFileSize(Array(arguments.dropFirst()))
     case "full": try await FullTask.run(Array(arguments.dropFirst()))
     default: usage()
@@ -16,7 +17,7 @@ do {
 
 func usage() {
     print(
-        "usage: DiskWorker calls DIRECTORY write|sync|durable|other ERRNO notDone|done|half once|lasts SEED OPERATIONS FIRST STEP"
+        "usage: DiskWorker calls|ledger DIRECTORY write|sync|durable|other ERRNO notDone|done|half once|lasts SEED OPERATIONS FIRST STEP"
     )
     print("       DiskWorker fileSize DIRECTORY SEED OPERATIONS FIRST STEP WORKLOADS")
     print("       DiskWorker full STORE SEED ACKNOWLEDGEMENTS none|FILLER")

@@ -66,6 +66,7 @@ private struct Bomb {
     private static let most = UInt32(FrameContent.bytesMax)
 
     @Test("is refused, and takes no more memory than a block may hold") func refused() async {
+        Heap.prepare()
         await #expect(processExitsWith: .success) {
             Heap.run {
                 let most = BombTests.most
@@ -104,6 +105,7 @@ private struct Bomb {
 
 @Suite("A line of many small values") struct ManyValuesTests {
     @Test("is refused, and takes no more memory than it has bytes for") func refused() async {
+        Heap.prepare()
         await #expect(processExitsWith: .success) {
             Heap.run {
                 // Two bytes a value, or a few.

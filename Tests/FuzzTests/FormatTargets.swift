@@ -62,7 +62,7 @@ enum FormatTargets {
     static let all: [FuzzTarget] = [
         frame, block, zstd, row("regions", regionRow), row("seen", seenRow), row("dead", deadRow), row("lost", lostRow),
         row("controller", controllerRow), row("history", historyRow), row("dictionaries", dictionaryRow),
-        row("superblock", superblockRow), applied,
+        row("superblock", superblockRow),
     ]
 
     // MARK: Blocks
@@ -171,7 +171,7 @@ enum FormatTargets {
         )
     }
 
-    @Sendable private static func same<Value: Equatable>(_ first: Value, _ second: Value) throws {
+    @Sendable static func same<Value: Equatable>(_ first: Value, _ second: Value) throws {
         guard first == second else { throw Broken("it encodes to something else") }
     }
 
@@ -268,27 +268,4 @@ enum FormatTargets {
             try same(rows[name], fields)
         }
     }
-
-    /// A row of a receiver's ledger.
-    private static let applied = FuzzTarget(
-        name: "applied",
-        allowance: 1 << 20,
-        seeds: { try Seeds().inputs { if case .seen = $0 { true } else { false } } },
-        decode: { input in
-            guard let length = input.first.map(Int.init), length < input.count else { return false }
-            let (key, fields) = (Array(input[1..<(length + 1)]), Array(input[(length + 1)...]))
-            _ = try? LedgerRow.format(decoding: fields.span)
-            let value = Row.seal(fields, key: key, in: LedgerTable.applied)
-            guard let pair = try? AppliedPair(key, value.span) else { return false }
-            switch pair {
-            case .range(let origin, let incarnation, let first, let last):
-                try same(Key.seenRange(origin, incarnation: incarnation, first: first), key)
-                try same(SeenRow.last(last), fields)
-            case .floor(let origin, let incarnation, let sequence):
-                try same(Key.seenFloor(origin), key)
-                try same(SeenRow.floor(incarnation, sequence), fields)
-            }
-            return true
-        }
-    )
 }

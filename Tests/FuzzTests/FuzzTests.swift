@@ -15,10 +15,10 @@ private enum Plan {
         return seconds * (targets.first { $0.name == name }?.share ?? 0) / shares
     }
     static let seed = environment["HOLDFAST_FUZZ_SEED"].flatMap(UInt64.init) ?? 1
-    static let targets = FormatTargets.all + TextTargets.all + StoreTargets.all
+    static let targets = FormatTargets.all + TextTargets.all + StoreTargets.all + LedgerTargets.all
     /// Those that make files take longer for each input.
     static func inputs(_ name: String) -> Int {
-        ["scenario", "load", "pages", "store", "recover"].contains(name) ? 150 : 3000
+        ["scenario", "load", "pages", "store", "recover", "ledger"].contains(name) ? 150 : 3000
     }
 }
 
@@ -30,6 +30,7 @@ private enum Plan {
     func fuzz(name: String) async throws {
         let directory = try TemporaryDirectory()
         let note = FuzzNote(path: directory.appending("note"))
+        Heap.prepare()
         let (seconds, seed, inputs) = (Plan.seconds(name), Plan.seed, Plan.inputs(name))
         await #expect(processExitsWith: .success) {
             [

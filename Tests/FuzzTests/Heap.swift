@@ -1,10 +1,9 @@
 import Dispatch
 import Foundation
 import Glibc
+import Platform
 
 /// How far the heap of this process has grown: without maps, and without giving back, its end is its peak.
-///
-/// Only the threads of malloc's main arena take their memory from there.
 enum Heap {
 
     private typealias Option = @convention(c) (CInt, CInt) -> CInt
@@ -21,37 +20,43 @@ enum Heap {
     /// Gives back what is free at the end.
     static func trim() { _ = function("malloc_trim", as: Trim.self)(0) }
 
-    /// Runs `body` on a thread whose memory comes from the heap's end, and does not return.
+    /// Makes the processes that are started from now on take the memory of all their threads from the heap's end.
     ///
-    /// A thread cannot choose its arena, but it keeps it: threads are begun until one has the main one.
-    static func run(_ body: @escaping @Sendable () -> Never) -> Never {
-        let answer = DispatchSemaphore(value: 0)
-        for _ in 0..<256 {
-            let thread = Thread {
-                if isMeasured() { body() }
-                answer.signal()
-                while true { pause() }
-            }
-            thread.stackSize = 16 << 20
-            thread.start()
-            answer.wait()
-        }
-        preconditionFailure("no thread has the main arena")
-    }
+    /// Malloc reads it before the first thread is there; later a thread keeps the arena that it has.
+    static func prepare() { unsafe setenv("MALLOC_ARENA_MAX", "1", 1) }
 
-    /// Makes all memory of this thread come from the heap's end; false where it cannot.
-    private static func isMeasured() -> Bool {
+    /// Runs `body` on a thread of its own, in a process that was prepared, and does not return.
+    static func run(_ body: @escaping @Sendable () -> Never) -> Never {
         let option = function("mallopt", as: Option.self)
         let (trimThreshold, mapsMax): (CInt, CInt) = (-1, -4)
         for (name, value) in [(mapsMax, 0), (trimThreshold, .max)] as [(CInt, CInt)] {
             precondition(option(name, value) == 1, "mallopt \(name)")
         }
+        let thread = Thread {
+            precondition(isMeasured(), "the memory of a thread is not measured")
+            let inTask = Lock(false)
+            let done = DispatchSemaphore(value: 0)
+            Task.detached {
+                inTask.withLock { $0 = isMeasured() }
+                done.signal()
+            }
+            done.wait()
+            precondition(inTask.withLock { $0 }, "the memory of a task is not measured")
+            body()
+        }
+        thread.stackSize = 16 << 20
+        thread.start()
+        while true { pause() }
+    }
+
+    /// Whether what this thread takes comes from the heap's end, and goes back: a piece that an arena of its own could hold.
+    private static func isMeasured() -> Bool {
         trim()
         let before = end
-        let piece = unsafe malloc(64 << 20)
+        let piece = unsafe malloc(32 << 20)
         let grown = end - before
         unsafe free(piece)
         trim()
-        return grown >= 64 << 20 && end - before < 1 << 20
+        return grown >= 32 << 20 && end - before < 1 << 20
     }
 }

@@ -25,7 +25,15 @@ struct Recipe {
     private static let stepSize = 13
 
     /// The data files, by their number in a recipe.
-    static let bases = Result { try Seeds.stores.map { try Fixture(name: $0).data() } }
+    static let bases = Result {
+        var ledger = try Fixture(name: "ledger").data()
+        // The room that it keeps ahead is nothing to be damaged.
+        while ledger.count > pageSize, ledger.suffix(pageSize).allSatisfy({ $0 == 0 }) { ledger.removeLast(pageSize) }
+        return try Seeds.stores.map { try Fixture(name: $0).data() } + [ledger]
+    }
+
+    /// The recipe of a receiver's ledger alone.
+    static var ledger: [UInt8] { [UInt8(Seeds.stores.count)] }
 
     /// The size of the file that a recipe makes, at most.
     static func size(_ recipe: [UInt8]) -> Int {
@@ -125,12 +133,16 @@ struct Recipe {
         let tables =
             [Table.superblock, .regions, .lost, .controller, .history, .dictionaries, .raft]
             + (1...8 as ClosedRange<UInt32>).flatMap { [Table.seen($0), .dead($0)] }
-        guard let table = tables.first(where: { (try? Row.open(stored.span, key: key, in: $0)) != nil }) else { return }
+        let table = tables.first { (try? Row.open(stored.span, key: key, in: $0)) != nil }
+        let ledgerTable = LedgerTable.allCases.first { (try? Row.open(stored.span, key: key, in: $0)) != nil }
+        guard table != nil || ledgerTable != nil else { return }
         var fields = Array(stored.dropLast(8))
         let place = offset / count % fields.count
         for index in 0..<(isNumber ? 8 : 1) where place + index < fields.count {
             fields[place + index] = UInt8(truncatingIfNeeded: value >> UInt64(isNumber ? 56 - 8 * index : 0))
         }
-        file.replaceSubrange(start..<(start + size), with: Row.seal(fields, key: key, in: table))
+        let sealed =
+            table.map { Row.seal(fields, key: key, in: $0) } ?? ledgerTable.map { Row.seal(fields, key: key, in: $0) }
+        file.replaceSubrange(start..<(start + size), with: sealed ?? stored)
     }
 }

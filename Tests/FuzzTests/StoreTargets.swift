@@ -18,22 +18,25 @@ import Zstd
 enum StoreTargets {
     static let all: [FuzzTarget] = [pages, store, recover, appliedSet]
 
-    private static func target(
+    /// `file`: The data file's name, and `seeds` the recipes of what it holds.
+    static func target(
         _ name: String,
         allowance: Int,
+        file: String = "data.mdb",
+        seeds: [[UInt8]] = Recipe.plain,
         _ decode: @escaping @Sendable (_ path: String, _ recipe: [UInt8]) throws -> Bool
     ) -> FuzzTarget {
         FuzzTarget(
             name: name,
             allowance: allowance,
-            seeds: { Recipe.plain },
+            seeds: { seeds },
             mutate: { mutator, corpus in Recipe.mutate(&mutator, corpus) },
             size: { Recipe.size($0) },
             share: 10,
             decode: { recipe in
                 let directory = try TemporaryDirectory()
                 let made = FileManager.default.createFile(
-                    atPath: directory.appending("data.mdb"),
+                    atPath: directory.appending(file),
                     contents: Data(try Recipe.file(recipe)),
                     attributes: [.posixPermissions: 0o600]
                 )

@@ -99,7 +99,7 @@ public final class AppliedLedger: Sendable {
             do throws(HoldfastError) {
                 return .success(AppliedLedger(path, queue, try body()))
             } catch {
-                return .failure(error.forLedger(path))
+                return .failure(error.forOpeningLedger(path))
             }
         }
         return try result.get()
@@ -153,7 +153,8 @@ public final class AppliedLedger: Sendable {
     /// - Returns: What `body` returns.
     /// - Throws: ``HoldfastError``, with `identityBelowFloor` when nobody can know whether a write was applied, whose
     ///   `index` says which; `identityConflict`, `staleEpoch`, `tooLarge`, `damaged`, `full`, `closed`, `poisoned`,
-    ///   `forkedChild` or `ioFailed`; and what `body` throws.
+    ///   `forkedChild` or `ioFailed`; `inUse` or `notFound` when the LOCK or the directory is not the one that was opened;
+    ///   and what `body` throws.
     /// - Complexity: A few page writes for each origin and each pair that is set, and two syncs; none when nothing changes.
     public func apply<Value: Sendable>(
         _ writes: [OutstandingWrite],
@@ -172,7 +173,7 @@ public final class AppliedLedger: Sendable {
     /// - Parameter writes: At most ``StoreLimits/callEntriesMax``.
     /// - Returns: Those that are new, in their order; of those that are the same, the first.
     /// - Throws: ``HoldfastError``, with `identityBelowFloor`, `identityConflict`, `tooLarge`, `damaged`, `closed`,
-    ///   `poisoned`, `forkedChild` or `ioFailed`.
+    ///   `poisoned`, `forkedChild`, `ioFailed`, `inUse` or `notFound`.
     public func filter(_ writes: [OutstandingWrite]) async throws(HoldfastError) -> [OutstandingWrite] {
         try await perform { (core) throws(HoldfastError) in try core.filter(writes) }
     }
@@ -197,7 +198,8 @@ public final class AppliedLedger: Sendable {
     ///
     /// - Parameter body: Gets the state; it must not wait.
     /// - Returns: What `body` returns.
-    /// - Throws: ``HoldfastError``, with `damaged`, `closed`, `poisoned`, `forkedChild` or `ioFailed`; and what `body` throws.
+    /// - Throws: ``HoldfastError``, with `damaged`, `closed`, `poisoned`, `forkedChild`, `inUse` or `ioFailed`; and what
+    ///   `body` throws.
     public func read<Value: Sendable>(
         _ body: @escaping @Sendable (borrowing LedgerState) throws(HoldfastError) -> Value
     ) async throws(HoldfastError) -> Value {
@@ -215,7 +217,7 @@ public final class AppliedLedger: Sendable {
     /// - Parameter epoch: The sender's epoch, from 1.
     /// - Returns: Whether it is higher than all before.
     /// - Throws: ``HoldfastError``, with `staleEpoch`, whose `count` is the highest; `invalidConfiguration` for 0; `full`,
-    ///   `closed`, `poisoned`, `forkedChild` or `ioFailed`.
+    ///   `closed`, `poisoned`, `forkedChild`, `ioFailed`, `inUse` or `notFound`.
     /// - Complexity: Two syncs for a higher epoch, none for the highest.
     @discardableResult
     public func admit(_ epoch: UInt64) async throws(HoldfastError) -> Bool {
@@ -271,6 +273,7 @@ public final class AppliedLedger: Sendable {
                     throw HoldfastError(code: .closed, message: "The ledger has been closed. Open it again to go on.")
                 }
                 // What throws leaves the ledger as it was.
+                defer { if let poison = core.poison { known.withLock { $0.poison = poison.forLedger(path) } } }
                 let value = try body(&core)
                 ledger?.core = core
                 known.withLock { $0.highestEpoch = core.epoch.highest }
@@ -278,9 +281,7 @@ public final class AppliedLedger: Sendable {
             }
             return .success(value)
         } catch {
-            let told = error.forLedger(path)
-            if told.code == .poisoned { known.withLock { $0.poison = told } }
-            return .failure(told)
+            return .failure(error.forLedger(path))
         }
     }
 }

@@ -19,6 +19,12 @@ struct LedgerCore: Sendable {
     /// The identities, of the origins that were met since the ledger was opened.
     private var applied: AppliedSet
     private(set) var epoch: FencingEpoch
+    /// The number of the transaction that all this is of.
+    private var lastTransaction: UInt64
+    /// Why the ledger does nothing any more, from here on.
+    private(set) var poison: HoldfastError?
+    /// Where the file was when it was opened.
+    private let place: OpenFiles
     private let limits: AppliedSet.Limits
 
     init(
@@ -26,12 +32,15 @@ struct LedgerCore: Sendable {
         _ file: File,
         _ tables: LedgerTables,
         epoch: FencingEpoch,
+        last: UInt64,
         limits: AppliedSet.Limits
     ) throws(HoldfastError) {
         self.environment = environment
         self.file = file
         self.tables = tables
         self.epoch = epoch
+        lastTransaction = last
+        place = OpenFiles(file, of: "ledger", kept: "applied")
         self.limits = limits
         pageSize = try ledgerEngine { () throws(LMDBError) in try environment.pageSize() }
         applied = AppliedSet(origins: [], limits: limits)
@@ -45,7 +54,9 @@ struct LedgerCore: Sendable {
         epoch sender: UInt64?,
         _ body: ([OutstandingWrite], inout LedgerState) throws(HoldfastError) -> Value
     ) throws(HoldfastError) -> Value {
+        if let gone = place.gone { throw gone }
         let lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginWrite() }
+        try checkAlone(last: lmdb.number - 1)
         let isHigher = try sender.map { (sender) throws(HoldfastError) in try epoch.admit(sender) } ?? false
         try load(writes, lmdb)
         let new = try insert(writes)
@@ -72,14 +83,26 @@ struct LedgerCore: Sendable {
 
     /// The writes that are new, in their order, each once.
     mutating func filter(_ writes: [OutstandingWrite]) throws(HoldfastError) -> [OutstandingWrite] {
+        // What it says is new has its effect next.
+        if let gone = place.gone { throw gone }
         try load(writes, try beginRead())
         // What it inserts goes with the copy; the rows that were read stay.
         var copy = self
         return try copy.insert(writes)
     }
 
-    private func beginRead() throws(HoldfastError) -> Transaction {
-        try ledgerEngine { () throws(LMDBError) in try environment.beginRead() }
+    private mutating func beginRead() throws(HoldfastError) -> Transaction {
+        let lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginRead() }
+        try checkAlone(last: lmdb.number)
+        return lmdb
+    }
+
+    /// Refuses to go on from what another process has done: the identities in memory are not those on the disk then.
+    private mutating func checkAlone(last: UInt64) throws(HoldfastError) {
+        guard last != lastTransaction else { return }
+        let foreign = place.foreignWriter
+        poison = .ledgerPoisoned(by: foreign)
+        throw foreign
     }
 
     // MARK: Identities
@@ -182,11 +205,12 @@ struct LedgerCore: Sendable {
 
     // MARK: Committing
 
-    private func commit(_ state: consuming LedgerState) throws(HoldfastError) {
+    private mutating func commit(_ state: consuming LedgerState) throws(HoldfastError) {
         try extend(changes: state.changes, bytes: state.bytes)
-        let last = try ledgerEngine { () throws(LMDBError) in try environment.information().lastTransaction }
+        let last = lastTransaction
         do throws(LMDBError) {
             try state.commit()
+            lastTransaction = try environment.information().lastTransaction
         } catch {
             var mapped = HoldfastError(error)
             // While the last transaction is still that one, LMDB wrote no meta page, so nothing of this one is there.
@@ -200,6 +224,7 @@ struct LedgerCore: Sendable {
             mapped.message =
                 "A commit failed, so nobody knows whether it is on the disk, and the ledger does nothing any more. Close "
                 + "it, open it again, and apply the same writes again: those that did arrive are not new."
+            poison = mapped
             throw mapped
         }
     }

@@ -1,5 +1,6 @@
 private import Glibc
 internal import LMDB
+private import Logging
 private import Pages
 internal import Platform
 internal import ReplayFormat
@@ -19,7 +20,7 @@ extension OpenLedger {
         if !FileSystem.exists(path) {
             try ledgerSystem { () throws(SystemError) in try FileSystem.makeDirectory(path) }
         }
-        let directory = try StoreDirectory.hold(path) { _ in }
+        let directory = try hold(path)
         let names = try ledgerSystem { () throws(SystemError) in try FileSystem.names(in: path) }
         guard names.allSatisfy(ownNames.contains) else {
             throw HoldfastError(
@@ -36,11 +37,21 @@ extension OpenLedger {
             )
         }
         let (environment, file) = try openEnvironment(path, mapSizeBytes)
-        let core = try makeTables(environment, file, path)
-        try ledgerSystem { () throws(SystemError) in try FileSystem.syncDirectory(path) }
-        try ledgerSystem { () throws(SystemError) in try FileSystem.syncDirectory(path + "/..") }
-        try directory.noteStore()
-        return OpenLedger(core: core, directory: directory)
+        let lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginWrite() }
+        guard try tables(lmdb) == nil else {
+            throw HoldfastError(code: .alreadyExists, message: "There is a ledger at '\(path)' already. Open it.")
+        }
+        do throws(HoldfastError) {
+            let core = try makeTables(lmdb, environment, file)
+            try ledgerSystem { () throws(SystemError) in try FileSystem.syncDirectory(path) }
+            try ledgerSystem { () throws(SystemError) in try FileSystem.syncDirectory(path + "/..") }
+            try directory.noteStore()
+            return OpenLedger(core: core, directory: directory)
+        } catch {
+            // Whoever wants a ledger hears that there is none, so there is none: also where the commit had got through.
+            try? FileSystem.remove(path + "/" + LedgerCore.dataName)
+            throw error
+        }
     }
 
     /// Opens the ledger in a directory.
@@ -60,7 +71,7 @@ extension OpenLedger {
                     : "There is no ledger here: '\(data)' is not there. Make one with create."
             )
         }
-        let directory = try StoreDirectory.hold(path) { _ in }
+        let directory = try hold(path)
         let (environment, file) = try openEnvironment(path, mapSizeBytes)
         let lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginWrite() }
         guard let tables = try self.tables(lmdb) else {
@@ -71,15 +82,23 @@ extension OpenLedger {
             )
         }
         let epoch = try epoch(lmdb, tables)
+        let last = lmdb.number - 1
         // The tables were opened in this transaction: an abort would close them. Nothing is written.
         do throws(LMDBError) {
             try lmdb.commit()
         } catch {
             throw HoldfastError(error)
         }
-        let core = try LedgerCore(environment, file, tables, epoch: epoch, limits: limits)
+        let core = try LedgerCore(environment, file, tables, epoch: epoch, last: last, limits: limits)
         try directory.noteStore()
         return OpenLedger(core: core, directory: directory)
+    }
+
+    /// Takes the directory.
+    ///
+    /// What is doubtful is logged where a store logs that is not told otherwise.
+    private static func hold(_ path: String) throws(HoldfastError) -> StoreDirectory {
+        try StoreDirectory.hold(path) { StoreOptions.standard.logger.notice("\($0)") }
     }
 
     private static func openEnvironment(
@@ -127,14 +146,11 @@ extension OpenLedger {
     private static let lockFileBytes: Int64 = 64 << 10
 
     private static func makeTables(
+        _ began: consuming Transaction,
         _ environment: Environment,
-        _ file: File,
-        _ path: String
+        _ file: File
     ) throws(HoldfastError) -> LedgerCore {
-        var lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginWrite() }
-        guard try tables(lmdb) == nil else {
-            throw HoldfastError(code: .alreadyExists, message: "There is a ledger at '\(path)' already. Open it.")
-        }
+        var lmdb = began
         func table(_ table: LedgerTable, _ lmdb: borrowing Transaction) throws(HoldfastError) -> Database {
             do throws(LMDBError) {
                 guard let database = try lmdb.database(table.rawValue, create: true) else {
@@ -151,13 +167,15 @@ extension OpenLedger {
             state: try table(.state, lmdb)
         )
         let value = Row.seal(LedgerRow.format(), key: LedgerRow.formatKey, in: LedgerTable.ledger)
+        let last = lmdb.number
         do throws(LMDBError) {
             try lmdb.put(LedgerRow.formatKey, value.span, in: tables.ledger)
             try lmdb.commit()
         } catch {
             throw HoldfastError(error)
         }
-        return try LedgerCore(environment, file, tables, epoch: FencingEpoch(), limits: AppliedSet.Limits())
+        let limits = AppliedSet.Limits()
+        return try LedgerCore(environment, file, tables, epoch: FencingEpoch(), last: last, limits: limits)
     }
 
     /// The tables; nil when there is no whole ledger in the file.

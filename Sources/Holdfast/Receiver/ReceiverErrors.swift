@@ -84,9 +84,19 @@ extension HoldfastError {
         "Keep a copy of the directory. Restore it with the data that it stands for, or copy that data from another "
         + "region, and make a new ledger."
 
-    /// The same error in words for a ledger, where those of a store would mislead.
-    func forLedger(_ path: String) -> Self {
-        var error = at(path)
+    /// What every later call hears of a ledger that does nothing any more.
+    static func ledgerPoisoned(by error: Self) -> Self {
+        Self(
+            code: .poisoned,
+            message:
+                "The ledger does nothing any more, since what is on the disk became unknown: \(error.message) Close "
+                + "it, open it again, and apply the same writes again: those that did arrive are not new."
+        )
+    }
+
+    /// The same error in words for the opening of a ledger, where those of a store would mislead.
+    func forOpeningLedger(_ path: String) -> Self {
+        var error = forLedger(path)
         switch code {
         case .alreadyOpen:
             error.message = "This process has the directory open already. Use that ledger, or close it first."
@@ -99,6 +109,15 @@ extension HoldfastError {
             error.message =
                 "The directory is on a network file system, where locks and mapped memory do not mean what a ledger "
                 + "needs. Put it on a local disk."
+        default: break
+        }
+        return error
+    }
+
+    /// The same error in words for a ledger, where those of a store would mislead.
+    func forLedger(_ path: String) -> Self {
+        var error = at(path)
+        switch code {
         case .full where systemCall != nil:
             error.message =
                 "There is no room for the ledger to grow. Nothing of the call is there. Free space on the disk, and apply "
