@@ -32,13 +32,14 @@ struct Recovery {
 
     /// The regions: those of the configuration, or those that were found.
     private var regionNames: [RegionID] {
-        configuration?.regions.sorted() ?? (rows.regions.keys + unnamed.map(\.region)).sorted()
+        configuration?.regions.sorted()
+            ?? Set(rows.regions.keys).union(rows.blocks.keys.compactMap { rows.names[$0] }).union(unnamed.map(\.region))
+            .sorted()
     }
 
     /// Queues with blocks whose region no row names, with a name made of their number.
     private var unnamed: [(number: UInt32, region: RegionID)] {
-        let named = Set(rows.regions.values.map(\.number)).union(rows.lost.values.map(\.place.queue))
-        return rows.blocks.keys.filter { !named.contains($0) }.sorted().compactMap { number in
+        rows.blocks.keys.filter { rows.names[$0] == nil }.sorted().compactMap { number in
             RegionID(utf8: Array("queue-\(number)".utf8)).map { (number, $0) }
         }
     }
@@ -50,7 +51,7 @@ struct Recovery {
         if let snapshot = try? MachineRows.load(regionNames, rows: rows.controller),
             (try? FailoverMachine(restoring: snapshot)) != nil
         {
-            return (snapshot, false)
+            return (try withUnnamed(snapshot), false)
         }
         var configuration = self.configuration
         if configuration == nil, let local {
@@ -72,7 +73,29 @@ struct Recovery {
         }
         // Never back: above every epoch that any row speaks of.
         snapshot.epoch = epochMax == .max ? .max : epochMax + 1
-        return (snapshot, true)
+        return (try withUnnamed(snapshot), true)
+    }
+
+    /// The same with a region more for each queue that nothing names, which is never promoted.
+    ///
+    /// The queue's entries come back there.
+    private func withUnnamed(
+        _ snapshot: FailoverMachine.Snapshot
+    ) throws(HoldfastError) -> FailoverMachine.Snapshot {
+        var configuration = snapshot.configuration
+        let known = configuration.regions
+        let placed = Set(numbers(of: known).values)
+        let new = unnamed.filter { !placed.contains($0.number) && !known.contains($0.region) }.map(\.region)
+        guard !new.isEmpty else { return snapshot }
+        if configuration.tiers.isEmpty { configuration.tiers = [known] }
+        configuration.regions += new.prefix(FailoverConfiguration.regionsMax - known.count)
+        do throws(FailoverError) {
+            var machine = try FailoverMachine(restoring: snapshot)
+            _ = try machine.configure(configuration, force: true, pending: [:], now: now)
+            return machine.snapshot
+        } catch {
+            throw HoldfastError(error)
+        }
     }
 
     private var epochMax: UInt64 {
@@ -139,10 +162,12 @@ struct Recovery {
     private func numbers(of regions: [RegionID]) -> [RegionID: UInt32] {
         var numbers: [RegionID: UInt32] = [:]
         for region in regions {
-            let ofLedger = rows.lost.values.filter { $0.place.region == region }.map(\.place.queue).max()
-            numbers[region] = rows.regions[region]?.number ?? ofLedger
+            let named = rows.names.filter { $0.value == region }.keys.max()
+            numbers[region] = rows.regions[region]?.number ?? named
         }
-        for (number, region) in unnamed where regions.contains(region) { numbers[region] = number }
+        for (number, region) in unnamed where regions.contains(region) && numbers[region] == nil {
+            numbers[region] = number
+        }
         // One queue without a name and one region without a queue belong together.
         let without = regions.filter { numbers[$0] == nil }
         let free = Set(rows.blocks.keys).subtracting(numbers.values)

@@ -76,7 +76,13 @@ package enum StoreRecover {
             salvage = try Salvage(file, source.leaves, progress)
         }
         FaultPoint.reach(.recoverRead)
-        let rows = salvage.rows
+        var rows = salvage.rows
+        // The leaf with the rows of several regions may be what is gone; an older state of it names the queues as well.
+        if rows.hasUnnamedQueues {
+            for page in stride(from: 2, to: try pages { () throws(PageError) in try file.pages() }, by: 1) {
+                for pair in try pages({ () throws(PageError) in try file.pairs(ofLeaf: page) }) { rows.takeName(pair) }
+            }
+        }
         // More than the tables hold: leaves of older commits are among them.
         if let held = source.pairs, salvage.pairs > held { source.isTrusted = false }
         var report = Report(store: .random(), isTreeWhole: source.isWhole, isMixed: !source.isTrusted)
