@@ -46,7 +46,8 @@ struct RotSubject {
     /// Notes what each verb says, those of single entries too.
     private mutating func listen(_ original: String) throws {
         others.append(["diff", original])
-        for (region, all) in entries.sorted(by: { $0.key < $1.key }) {
+        // A process for each region would take more time than it is worth.
+        if let (region, all) = entries.max(by: { ($0.value.count, $0.key) < ($1.value.count, $1.key) }) {
             let positions = all.keys.sorted()
             others.append(["get", "--region", region, "--position", "\(positions[positions.count / 2])"])
         }
