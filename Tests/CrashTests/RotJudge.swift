@@ -128,19 +128,22 @@ struct RotSubject {
         }
         tally.add(isClean ? "clean to check" : "named by check")
         let shown = verbs + others.indices.filter { ($0 + tally.images) % 2 == 0 }.map { others[$0] }
-        for verb in shown { faults += try self.faults(of: verb, path, isClean: isClean) }
+        let findings = (try? JSONDecoder().decode(Check.self, from: Data(check.output.utf8))) ?? Check(findings: [])
+        for verb in shown { faults += try self.faults(of: verb, path, isClean: isClean, findings) }
         let touched = isInPlace ? reach.touched(by: image) : nil
         faults += try recoverFaults(path, isClean: isClean, touched, &tally)
-        let findings = try? JSONDecoder().decode(Check.self, from: Data(check.output.utf8))
-        faults += try replayFaults(path, isClean: isClean, findings ?? Check(findings: []), &tally)
+        faults += try replayFaults(path, isClean: isClean, findings, &tally)
         return faults
     }
 
-    private func faults(of verb: [String], _ path: String, isClean: Bool) throws -> [String] {
+    private func faults(of verb: [String], _ path: String, isClean: Bool, _ check: Check) throws -> [String] {
         let outcome = try Self.run(verb, path)
         let name = verb.joined(separator: " ")
         let right = said[verb] ?? ""
         if outcome.isSignalled { return ["\(name): signal \(outcome.status)"] }
+        if verb[0] == "diff", outcome.status == 0, let found = check.findings.first(where: { $0.region != nil }) {
+            return ["diff says that nothing differs, and check \(found)"]
+        }
         guard outcome.status != 0 else {
             return outcome.output == right
                 ? [] : ["\(name) is wrong and says nothing: \(Self.difference(outcome.output, right))"]
