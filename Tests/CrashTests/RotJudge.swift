@@ -141,7 +141,9 @@ struct RotSubject {
         let name = verb.joined(separator: " ")
         let right = said[verb] ?? ""
         if outcome.isSignalled { return ["\(name): signal \(outcome.status)"] }
-        if verb[0] == "diff", outcome.status == 0, let found = check.findings.first(where: { $0.region != nil }) {
+        if verb[0] == "diff", outcome.status == 0,
+            let found = check.findings.first(where: { $0.severity == "error" && $0.region != nil })
+        {
             return ["diff says that nothing differs, and check \(found)"]
         }
         guard outcome.status != 0 else {
