@@ -43,13 +43,14 @@ struct Recovery {
 
     /// The regions: those of the configuration, or those that were found.
     private var regionNames: [RegionID] {
-        configuration?.regions.sorted() ?? (rows.regions.keys + unnamed.map(\.region)).sorted()
+        configuration?.regions.sorted()
+            ?? Set(rows.regions.keys).union(rows.blocks.keys.compactMap { rows.names[$0] }).union(unnamed.map(\.region))
+            .sorted()
     }
 
-    /// Queues with blocks whose region no row names, with a name made of their number.
+    /// Queues with blocks whose region neither a row nor the operator names, with a name made of their number.
     private var unnamed: [(number: UInt32, region: RegionID)] {
-        let named = Set(rows.regions.values.map(\.number)).union(rows.lost.values.map(\.place.queue))
-        return rows.blocks.keys.filter { !named.contains($0) }.sorted().compactMap { number in
+        rows.blocks.keys.filter { rows.names[$0] == nil && knowledge.queues[$0] == nil }.sorted().compactMap { number in
             RegionID(utf8: Array("queue-\(number)".utf8)).map { (number, $0) }
         }
     }
@@ -59,7 +60,7 @@ struct Recovery {
         if let snapshot = try? MachineRows.load(regionNames, rows: rows.controller),
             (try? FailoverMachine(restoring: snapshot)) != nil, snapshot.epoch >= epochMax ?? 0
         {
-            return (snapshot, false)
+            return (try withUnnamed(snapshot), false)
         }
         var configuration = self.configuration
         if configuration == nil, let local = knowledge.local {
@@ -90,7 +91,38 @@ struct Recovery {
         }
         // Never back: above every epoch that any row speaks of.
         snapshot.epoch = epochMax == .max ? .max : epochMax + 1
-        return (snapshot, true)
+        return (try withUnnamed(snapshot), true)
+    }
+
+    /// The same with a region more for each queue that nothing names, which is never promoted.
+    ///
+    /// The queue's entries come back there.
+    private func withUnnamed(
+        _ snapshot: FailoverMachine.Snapshot
+    ) throws(HoldfastError) -> FailoverMachine.Snapshot {
+        var configuration = snapshot.configuration
+        let known = configuration.regions
+        let placed = Set(try numbers(of: known).values)
+        let new = unnamed.filter { !placed.contains($0.number) && !known.contains($0.region) }.map(\.region)
+        guard !new.isEmpty else { return snapshot }
+        guard known.count + new.count <= FailoverConfiguration.regionsMax else {
+            throw HoldfastError(
+                code: .damaged,
+                message:
+                    "No row tells whose \(new.count) queues are, and there is no room for as many regions. Say it with "
+                    + "--queue NUMBER=REGION, or NUMBER=none for nobody's: \(new.map(\.rawValue).joined(separator: ", ")). "
+                    + "Nothing was written."
+            )
+        }
+        if configuration.tiers.isEmpty { configuration.tiers = [known] }
+        configuration.regions += new
+        do throws(FailoverError) {
+            var machine = try FailoverMachine(restoring: snapshot)
+            _ = try machine.configure(configuration, force: true, pending: [:], now: now)
+            return machine.snapshot
+        } catch {
+            throw HoldfastError(error)
+        }
     }
 
     private var epochMax: UInt64? {
@@ -162,55 +194,32 @@ struct Recovery {
     }
 
     /// The queue of each region, as the rows or the operator tell it.
-    ///
-    /// - Throws: `damaged` where there are blocks of a queue and nobody knows whose it is: a guess could send one region's
-    ///   writes to another.
     private func numbers(of regions: [RegionID]) throws(HoldfastError) -> [RegionID: UInt32] {
         var numbers: [RegionID: UInt32] = [:]
         for region in regions {
-            let ofLedger = rows.lost.values.filter { $0.place.region == region }.map(\.place.queue).max()
-            numbers[region] = rows.regions[region]?.number ?? ofLedger
+            let named = rows.names.filter { $0.value == region }.keys.max()
+            numbers[region] = rows.regions[region]?.number ?? named
         }
-        for (number, region) in unnamed where regions.contains(region) { numbers[region] = number }
         for case (let number, let region?) in knowledge.queues {
-            guard regions.contains(region), numbers[region] ?? number == number else {
+            guard regions.contains(region), numbers[region] ?? number == number, rows.names[number] ?? region == region
+            else {
                 throw HoldfastError(
                     code: .invalidConfiguration,
-                    message: "Queue \(number) cannot be of '\(region)': "
-                        + (numbers[region].map { "its row says that its queue is \($0)" } ?? "there is no such region")
-                        + ". Nothing was written."
+                    message:
+                        "Queue \(number) cannot be of '\(region)': the rows say otherwise, or there is no such region. "
+                        + "Nothing was written."
                 )
             }
             numbers[region] = number
         }
-        let without = regions.filter { numbers[$0] == nil }.sorted()
-        let open = rows.blocks.keys.filter { number in
-            !numbers.values.contains(number) && knowledge.queues[number] == nil
-        }.sorted()
-        guard isTrusted || !without.isEmpty, let first = open.first else { return numbers }
+        for (number, region) in unnamed where regions.contains(region) && numbers[region] == nil {
+            numbers[region] = number
+        }
         // Of one commit alone, one queue without a name and one region without a queue belong together.
-        if isTrusted, open.count == 1, without.count == 1 {
-            numbers[without[0]] = first
-            return numbers
-        }
-        let queues = open.map { number in
-            let places = rows.blocks[number] ?? []
-            let (low, high) = (
-                places.map(\.header.firstPosition).min() ?? 0, places.map(\.header.lastPosition).max() ?? 0
-            )
-            return "queue \(number) with positions \(low) to \(high)"
-        }
-        throw HoldfastError(
-            code: .damaged,
-            message:
-                "The rows that say whose queue is whose cannot be read. There are blocks of "
-                + "\(queues.joined(separator: ", ")); without a queue are "
-                + (without.isEmpty ? "no regions" : without.map(\.rawValue).joined(separator: ", "))
-                + ". Say it for each: --queue \(first)=\(without.first?.rawValue ?? "none"), or --queue \(first)=none for "
-                + "one that belongs to nobody any more. Look at what is in them with 'holdfast recover STORE --to NEW "
-                + "--queue \(first)=\(without.first?.rawValue ?? "none") ...' and 'holdfast records NEW': a recovery can be "
-                + "made again. Nothing was written."
-        )
+        let without = regions.filter { numbers[$0] == nil }
+        let free = unnamed.map(\.number).filter { !numbers.values.contains($0) }
+        if isTrusted, without.count == 1, free.count == 1 { numbers[without[0]] = free[0] }
+        return numbers
     }
 
     private func writeController(
@@ -248,6 +257,7 @@ struct Recovery {
     ) throws(HoldfastError) -> StoreRecover.Region {
         let known = rows.regions[region].flatMap { $0.number == number ? $0 : nil }
         var result = StoreRecover.Region(region: region, isAcknowledgedUnknown: known == nil || !isTrusted)
+        result.isNameUnknown = unnamed.contains { $0.region == region && $0.number == number }
         var row = known ?? RegionRow(number: number)
         var seen = rows.seen[number] ?? SalvagedSeen()
         let places = (rows.blocks[number] ?? []).sorted { $0.header.firstPosition < $1.header.firstPosition }

@@ -25,6 +25,8 @@ struct SalvagedRows {
     private(set) var dead: [UInt32: [UInt64: [UInt8]]] = [:]
     /// The fields of the controller's rows, from the newest state that was found.
     private(set) var controller: [[UInt8]: [UInt8]] = [:]
+    /// The region of each queue, as rows of any commit tell it: a number is never used for a second queue.
+    private(set) var names: [UInt32: RegionID] = [:]
     /// Pairs whose checksum fits nothing.
     private(set) var damaged = 0
 
@@ -56,6 +58,7 @@ struct SalvagedRows {
 
     private mutating func takeRow(_ pair: SalvagedPair) -> Bool {
         let (key, value) = (pair.key, pair.value)
+        takeName(pair)
         if let (region, row) = try? RegionRow.read(key, value.span) {
             if let known = regions[region], !row.isNewer(than: known) { return true }
             regions[region] = row
@@ -78,6 +81,18 @@ struct SalvagedRows {
         }
         return true
     }
+
+    /// Takes the region of a queue from a row that tells it, and nothing else: the row can be of an older commit.
+    mutating func takeName(_ pair: SalvagedPair) {
+        if let (region, row) = try? RegionRow.read(pair.key, pair.value.span) {
+            names[row.number] = region
+        } else if let (place, _) = try? LostRow.read(pair.key, pair.value.span) {
+            names[place.queue] = place.region
+        }
+    }
+
+    /// Whether there are blocks of a queue whose region no row has told.
+    var hasUnnamedQueues: Bool { blocks.keys.contains { names[$0] == nil } }
 
     /// Settles what needed all of it: whose the rows of the numbered tables are, and which state of the controller is newest.
     mutating func settle() {

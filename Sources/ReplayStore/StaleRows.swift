@@ -46,7 +46,8 @@ extension StoreView {
         try scan(.queue(row.number), from: Key.number(row.nextPosition)) { (key, value) throws(HoldfastError) in
             // A key that a flipped bit made too large is no such block.
             if let header = try? BlockHeader(verifying: value), header.queue == row.number,
-                header.store == superblock.store, key == Key.number(header.firstPosition)
+                header.store == superblock.store, header.firstPosition >= row.nextPosition,
+                key == Key.number(header.firstPosition)
             {
                 beyond = header.lastPosition
             }

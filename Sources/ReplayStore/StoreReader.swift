@@ -31,19 +31,23 @@ package final class StoreReader {
     private let isComplete: Bool
     /// The data file's name.
     let file: String
+    /// Tells how long a look has been tried.
+    private let clock: () -> Int64
 
     private init(
         _ path: String,
         _ source: Source,
         _ lock: DirectoryLock?,
         file: String = DataFile.name,
-        isComplete: Bool
+        isComplete: Bool,
+        clock: @escaping () -> Int64 = { System.elapsedMilliseconds }
     ) throws(HoldfastError) {
         self.path = path
         self.file = file
         self.source = source
         self.lock = lock
         self.isComplete = isComplete
+        self.clock = clock
         let codec = codec
         try look { (view) throws(HoldfastError) in try view.loadDictionaries(into: codec) }
     }
@@ -52,16 +56,20 @@ package final class StoreReader {
     ///
     /// `file`: The data file's name, where it is not the usual one.
     /// `isComplete`: Whether a store is refused that is still being written from a dump or another store.
+    /// `clock`: Milliseconds by which looks at pages end, where they are not those of the system.
     package static func open(
         _ path: String,
         by access: Access = .pages,
         file: String = DataFile.name,
-        isComplete: Bool = true
+        isComplete: Bool = true,
+        clock: (() -> Int64)? = nil
     ) throws(HoldfastError) -> StoreReader {
+        let clock = clock ?? { System.elapsedMilliseconds }
         do throws(HoldfastError) {
             let data = try DataFile.inspect(path + "/" + file)
             switch access {
-            case .pages: return try StoreReader(path, .pages(data), nil, file: file, isComplete: isComplete)
+            case .pages:
+                return try StoreReader(path, .pages(data), nil, file: file, isComplete: isComplete, clock: clock)
             case .transaction: return try openTransactions(path, data, isComplete: isComplete)
             }
         } catch {
@@ -133,7 +141,7 @@ package final class StoreReader {
         _ file: PageFile,
         _ body: (borrowing StoreView) throws(HoldfastError) -> Value
     ) throws(HoldfastError) -> Value {
-        let start = System.elapsedMilliseconds
+        let start = clock()
         var lookBytes = StoreView.lookBytesMax
         while true {
             let meta = try pages { () throws(PageError) in try file.newestMeta() }
@@ -148,7 +156,7 @@ package final class StoreReader {
             // Also what seems to be damage may be a page that was written anew meanwhile.
             if try pages({ () throws(PageError) in try file.isCurrent(meta) }) { return try result.get() }
             lookBytes = max(1, lookBytes / 2)
-            guard System.elapsedMilliseconds - start < Self.lookMilliseconds else {
+            guard clock() - start < Self.lookMilliseconds else {
                 throw HoldfastError(
                     code: .inUse,
                     message:

@@ -28,6 +28,8 @@ package enum StoreRecover {
         package var isAcknowledgedUnknown = false
         /// Accepted writes whose identity nothing tells any more: appended again they are taken for new ones.
         package var forgotten: UInt64 = 0
+        /// Whether nothing tells whose queue it is: its region is a new one, named after the queue's number.
+        package var isNameUnknown = false
     }
 
     /// What the operator knows, and the damaged rows do not tell any more.
@@ -98,7 +100,17 @@ package enum StoreRecover {
             salvage = try Salvage(file, source.leaves, progress)
         }
         FaultPoint.reach(.recoverRead)
-        let rows = salvage.rows
+        var rows = salvage.rows
+        // The leaf with the rows of several regions may be what is gone; an older state of it names the queues as well.
+        if rows.hasUnnamedQueues {
+            for page in stride(from: 2, to: try pages { () throws(PageError) in try file.pages() }, by: 1) {
+                for pair in try pages({ () throws(PageError) in
+                    try file.pairs(ofLeaf: page, valueMax: Recovery.valueBytesMax)
+                }) {
+                    rows.takeName(pair)
+                }
+            }
+        }
         // More than the tables hold: leaves of older commits are among them.
         if let held = source.pairs, salvage.pairs > held { source.isTrusted = false }
         if rows.areRowsStale { source.isTrusted = false }

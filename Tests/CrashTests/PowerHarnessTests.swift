@@ -91,6 +91,10 @@ import Testing
         }
         print("power loss with a torn meta page: \(PowerTally().words(counts)), seed \(Self.seed)")
         #expect(counts["wrong"] == nil && counts["ended"] == nil)
+        // Both happen: an image that is refused is told from one that is right.
+        let recovered = counts.filter { $0.key.hasPrefix("recovered") }.values.reduce(0, +)
+        #expect(counts["right", default: 0] > 0 && counts["refused", default: 0] > 0)
+        #expect(recovered == counts["refused"])
     }
 
     /// What `recover` makes of an image, and what is wrong with that: where it says that it is complete, anything that was not

@@ -11,12 +11,13 @@ struct RotSubject {
     private var replayed: [String] = []
     /// The line that a service prints of each queued entry, by region and position.
     private var entries: [String: [UInt64: String]] = [:]
-
-    /// Verbs that print what the store holds.
-    private static let verbs = [
+    private let reach: RotReach
+    /// Verbs that every image is shown to, and those of which each image is shown to every second one.
+    private var verbs = [
         ["dump"], ["queues", "--format", "jsonl"], ["records", "--format", "jsonl"], ["lost", "--format", "jsonl"],
-        ["history", "--format", "jsonl"], ["snapshot"], ["digest"], ["dlq", "list", "--format", "jsonl"],
+        ["history", "--format", "jsonl"], ["snapshot"], ["digest"], ["dlq list", "--format", "jsonl"],
     ]
+    private var others = [["info"], ["region status"], ["doctor"]]
 
     init(seed: UInt64, steps: Int) throws {
         directory = try TemporaryDirectory()
@@ -28,19 +29,37 @@ struct RotSubject {
         guard made.status == 0 else { throw RotFailure("no store: \(made.talk)") }
         bytes = try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb"))
         lock = try Data(contentsOf: URL(fileURLWithPath: path + "/LOCK"))
+        reach = try RotReach(path)
         let image = try write(bytes)
-        for verb in Self.verbs {
-            let outcome = try Self.run(verb, image)
-            guard outcome.status == 0 else { throw RotFailure("\(verb): \(outcome.talk)") }
-            said[verb] = outcome.output
-        }
         let outcome = try Tool.run(["replay", image + "/store"], program: Tool.path("CrashWorker"))
         guard outcome.status == 0, outcome.lines.last == "clean" else { throw RotFailure("\(outcome)") }
         replayed = outcome.lines
-        for line in replayed where line.hasPrefix("entry ") && !line.contains(" us 99 ") {
+        for line in replayed where line.hasPrefix("entry ") && !line.isOfSecondLife {
             let words = line.split(separator: " ")
             guard let position = UInt64(words[2]) else { throw RotFailure(line) }
             entries[String(words[1]), default: [:]][position] = line
+        }
+        try remove(image)
+        try listen(path)
+    }
+
+    /// Notes what each verb says, those of single entries too.
+    private mutating func listen(_ original: String) throws {
+        others.append(["diff", original])
+        // A process for each region would take more time than it is worth.
+        if let (region, all) = entries.max(by: { ($0.value.count, $0.key) < ($1.value.count, $1.key) }) {
+            let positions = all.keys.sorted()
+            others.append(["get", "--region", region, "--position", "\(positions[positions.count / 2])"])
+        }
+        if let letter = replayed.first(where: { $0.hasPrefix("dead ") })?.split(separator: " ").map(String.init) {
+            others.append(["dlq show", "--region", letter[1], "--position", letter[2]])
+            others.append(["dlq export", "--region", letter[1], "--all"])
+        }
+        let image = try write(bytes)
+        for verb in verbs + others {
+            let outcome = try Self.run(verb, image)
+            guard outcome.status == 0 else { throw RotFailure("\(verb): \(outcome.talk)") }
+            said[verb] = outcome.output
         }
         try remove(image)
     }
@@ -57,15 +76,45 @@ struct RotSubject {
     func remove(_ image: String) throws { try FileManager.default.removeItem(atPath: image) }
 
     private static func run(_ verb: [String], _ image: String) throws -> Tool.Outcome {
-        let words = verb[0] == "dlq" ? Array(verb[..<2]) : [verb[0]]
-        var outcome = try Tool.run(words + [image + "/store"] + verb.dropFirst(words.count))
-        // How long something has waited goes on.
-        outcome.output.replace(/"oldestMs":\d+/, with: "")
+        var outcome = try Tool.run(
+            verb[0].split(separator: " ").map(String.init) + [image + "/store"] + verb.dropFirst()
+        )
+        switch verb[0] {
+        case "queues", "info", "region status", "snapshot":
+            // How long something has waited goes on; how long the file is, is of no matter.
+            outcome.output.replace(/"(oldestMs|silenceMs|fileBytes)":\d+/, with: "")
+            outcome.output.replace(image, with: "")
+        case "doctor":
+            let changing = [#""check":"free space""#, #""check":"data file","verdict":"ok""#]
+            outcome.output = outcome.lines.filter { line in !changing.contains { line.contains($0) } }
+                .map { $0.replacing(image, with: "") }.joined(separator: "\n")
+        default: break
+        }
         return outcome
     }
 
+    /// What `check` says of an image.
+    private struct Check: Decodable {
+        struct Finding: Decodable {
+            var severity: String
+            var region: String?
+            var first: UInt64?
+            var page: UInt64?
+        }
+        var findings: [Finding]
+
+        /// Whether an error is named in a region, with positions, or by the page that it is in.
+        func names(_ region: String) -> Bool {
+            findings.contains { found in
+                found.severity == "error" && (found.page != nil || found.region == region && found.first != nil)
+            }
+        }
+    }
+
     /// What is wrong with what a damaged image is said to hold; nothing when all of it is right or told.
-    func faults(of image: Data, _ tally: inout RotTally) throws -> [String] {
+    ///
+    /// `isInPlace`: Whether the image is that of the store but for damaged pages.
+    func faults(of image: Data, isInPlace: Bool, _ tally: inout RotTally) throws -> [String] {
         let path = try write(image)
         defer { try? remove(path) }
         tally.images += 1
@@ -78,26 +127,38 @@ struct RotSubject {
             faults.append("check names nothing: \(check.output)")
         }
         tally.add(isClean ? "clean to check" : "named by check")
-        for verb in Self.verbs { faults += try self.faults(of: verb, path, isClean: isClean) }
-        faults += try recoverFaults(path, isClean: isClean, &tally)
-        faults += try replayFaults(path, isClean: isClean, &tally)
+        let shown = verbs + others.indices.filter { ($0 + tally.images) % 2 == 0 }.map { others[$0] }
+        let findings = (try? JSONDecoder().decode(Check.self, from: Data(check.output.utf8))) ?? Check(findings: [])
+        for verb in shown { faults += try self.faults(of: verb, path, isClean: isClean, findings) }
+        let touched = isInPlace ? reach.touched(by: image) : nil
+        faults += try recoverFaults(path, isClean: isClean, touched, &tally)
+        faults += try replayFaults(path, isClean: isClean, findings, &tally)
         return faults
     }
 
-    private func faults(of verb: [String], _ path: String, isClean: Bool) throws -> [String] {
+    private func faults(of verb: [String], _ path: String, isClean: Bool, _ check: Check) throws -> [String] {
         let outcome = try Self.run(verb, path)
         let name = verb.joined(separator: " ")
         let right = said[verb] ?? ""
         if outcome.isSignalled { return ["\(name): signal \(outcome.status)"] }
+        if verb[0] == "diff", outcome.status == 0,
+            let found = check.findings.first(where: { $0.severity == "error" && $0.region != nil })
+        {
+            return ["diff says that nothing differs, and check \(found)"]
+        }
         guard outcome.status != 0 else {
             return outcome.output == right
                 ? [] : ["\(name) is wrong and says nothing: \(Self.difference(outcome.output, right))"]
         }
-        guard outcome.status == 65, !outcome.talk.isEmpty else { return ["\(name): \(outcome.status) \(outcome.talk)"] }
+        // What `doctor` finds it prints.
+        let isTold = !outcome.talk.isEmpty || verb == ["doctor"] && outcome.output.contains(#""verdict":"fail""#)
+        guard outcome.status == 65, isTold else { return ["\(name): \(outcome.status) \(outcome.talk)"] }
         // What is printed beside the error is right; a frame around it may say that something is missing.
         let known = Set(right.split(separator: "\n"))
         let strange = outcome.output.split(separator: "\n").filter {
-            !known.contains($0) && $0.contains(#""position":"#)
+            // A dump's first line names the blocks that it cannot read.
+            !known.contains($0) && !(verb == ["doctor"] && $0.contains(#""verdict":"fail""#))
+                && !(verb == ["dump"] && $0.hasPrefix(#"{"dump":"#))
         }
         let silent = isClean ? ["\(name) says 65, and check nothing: \(outcome.talk)"] : []
         return silent + strange.map { "\(name) prints what was never there: \($0)" }
@@ -124,9 +185,16 @@ struct RotSubject {
         var regions: [Region]
     }
 
-    private func recoverFaults(_ path: String, isClean: Bool, _ tally: inout RotTally) throws -> [String] {
+    private func recoverFaults(
+        _ path: String,
+        isClean: Bool,
+        _ touched: [String: Set<UInt64>]?,
+        _ tally: inout RotTally
+    ) throws -> [String] {
         let new = path + "/new"
-        let outcome = try Tool.run(["recover", path + "/store", "--to", new, "--local", "us", "--format", "json"])
+        let outcome = try Tool.run([
+            "recover", path + "/store", "--to", new, "--local", "us", "--epoch", "1", "--format", "json",
+        ])
         if outcome.isSignalled { return ["recover: signal \(outcome.status)"] }
         guard outcome.status == 0 || outcome.status == 65, !outcome.output.isEmpty else {
             tally.add("refused by recover")
@@ -139,12 +207,27 @@ struct RotSubject {
         guard check.status == 0 else { return ["recover made a store that is not clean: \(check.output)"] }
         let replay = try Tool.run(["replay", new], program: Tool.path("CrashWorker"))
         guard replay.status == 0, replay.lines.last == "clean" else { return ["recover: replay: \(replay)"] }
+        var faults = entryFaults(report, replay.lines, touched).map { "\($0): \(outcome.output)" }
+        for told in report.regions where !told.lost.isEmpty || told.unaccounted > 0 || told.unknownAck {
+            let isMarked = replay.lines.contains { $0.hasPrefix("queue \(told.region) ") && $0.hasSuffix(" true") }
+            if !isMarked { faults.append("recover does not mark \(told.region) as needing a resynchronisation") }
+        }
+        if report.complete {
+            let state = replay.lines.filter { !$0.hasPrefix("entry") && !$0.hasPrefix("event") }
+            let right = replayed.filter { !$0.hasPrefix("entry") && !$0.hasPrefix("event") }
+            if state != right { faults.append("recover says that it is complete: \(state), not \(right)") }
+        }
+        return faults
+    }
+
+    /// What is wrong with the entries of a recovered store.
+    private func entryFaults(_ report: Recovery, _ lines: [String], _ touched: [String: Set<UInt64>]?) -> [String] {
         var faults: [String] = []
         var found: [String: Set<UInt64>] = [:]
-        for line in replay.lines where line.hasPrefix("entry ") && !line.contains(" us 99 ") {
+        for line in lines where line.hasPrefix("entry ") && !line.isOfSecondLife {
             let words = line.split(separator: " ").map(String.init)
             let position = UInt64(words[2]) ?? 0
-            found[words[1], default: []].insert(position)
+            found[reach.nameless[words[1]] ?? words[1], default: []].insert(position)
             let isUnknown = report.regions.first { $0.region == words[1] }?.unknownAck ?? false
             if entries[words[1]]?[position] != line, !isUnknown {
                 faults.append("recover brings back what was not queued: \(line)")
@@ -158,23 +241,20 @@ struct RotSubject {
             }
             // Without the region's row nobody knows how far its queue went.
             let isUnknown = told.map { $0.unknownAck || $0.unaccounted > 0 } ?? report.controllerNew
-            if !isTold, !isUnknown {
-                faults.append("recover leaves out without a word: \(region) \(missing.sorted()): \(outcome.output)")
-            }
-        }
-        for told in report.regions where !told.lost.isEmpty || told.unaccounted > 0 || told.unknownAck {
-            let isMarked = replay.lines.contains { $0.hasPrefix("queue \(told.region) ") && $0.hasSuffix(" true") }
-            if !isMarked { faults.append("recover does not mark \(told.region) as needing a resynchronisation") }
-        }
-        if report.complete {
-            let state = replay.lines.filter { !$0.hasPrefix("entry") && !$0.hasPrefix("event") }
-            let right = replayed.filter { !$0.hasPrefix("entry") && !$0.hasPrefix("event") }
-            if state != right { faults.append("recover says that it is complete: \(state), not \(right)") }
+            if !isTold, !isUnknown { faults.append("recover leaves out without a word: \(region) \(missing.sorted())") }
+            // What is known or not: an entry that no damaged page held comes back.
+            let whole = touched.map { missing.subtracting($0[region] ?? []) } ?? []
+            if !whole.isEmpty { faults.append("recover leaves out what can be read: \(region) \(whole.sorted())") }
         }
         return faults
     }
 
-    private func replayFaults(_ path: String, isClean: Bool, _ tally: inout RotTally) throws -> [String] {
+    private func replayFaults(
+        _ path: String,
+        isClean: Bool,
+        _ check: Check,
+        _ tally: inout RotTally
+    ) throws -> [String] {
         let outcome = try Tool.run(["replay", path + "/store"], program: Tool.path("CrashWorker"))
         var faults: [String] = []
         let lines = outcome.lines
@@ -191,14 +271,9 @@ struct RotSubject {
         }
         let held = Set(lines.filter { $0.hasPrefix("held ") }.map { String($0.split(separator: " ")[1]) })
         if isClean, !held.isEmpty { faults.append("check found nothing, and \(held) are held up") }
-        // What it says of itself is right, but for what it says that it cannot tell.
-        let known = Set(replayed)
-        for line in lines where ["epoch", "role", "event", "queue", "dead"].contains(String(line.prefix { $0 != " " }))
-        {
-            if !known.contains(line) { faults.append("wrong: \(line)") }
-        }
+        faults += stateFaults(lines, isSignalled: outcome.isSignalled)
         for (region, all) in entries {
-            let got = lines.filter { $0.hasPrefix("entry \(region) ") && !$0.contains(" us 99 ") }
+            let got = lines.filter { $0.hasPrefix("entry \(region) ") && !$0.isOfSecondLife }
             let positions = got.compactMap { UInt64($0.split(separator: " ")[2]) }
             for (line, position) in zip(got, positions) where all[position] != line {
                 faults.append("delivered: \(line)")
@@ -207,7 +282,9 @@ struct RotSubject {
                 faults.append("out of order, or twice: \(region) \(positions)")
             }
             let missing = UInt64(all.count - Set(positions).count)
-            guard missing > 0, !outcome.isSignalled, !held.contains(region), lines.contains("open") else { continue }
+            guard missing > 0, !outcome.isSignalled, lines.contains("open") else { continue }
+            if !check.names(region) { faults.append("\(region): \(missing) are missing, and check says \(check)") }
+            guard !held.contains(region) else { continue }
             let told = lines.last { $0.hasPrefix("delivered \(region) ") }?.split(separator: " ") ?? []
             let before = replayed.last { $0.hasPrefix("delivered \(region) ") }?.split(separator: " ") ?? []
             let lost = (UInt64(told.dropFirst(2).first ?? "") ?? 0) - (UInt64(before.dropFirst(2).first ?? "") ?? 0)
@@ -219,10 +296,43 @@ struct RotSubject {
         for line in lines where line.hasPrefix("appended ") {
             let region = String(line.split(separator: " ")[1])
             if line.hasSuffix(" 0") { faults.append("a new write is taken for an old one: \(line)") }
-            let isThere = lines.contains { $0.hasPrefix("entry \(region) ") && $0.contains(" us 99 ") }
+            let isThere = lines.contains { $0.hasPrefix("entry \(region) ") && $0.isOfSecondLife }
             if !isThere, !held.contains(region) { faults.append("an accepted write is gone: \(line)") }
         }
         return faults
+    }
+}
+
+extension RotSubject {
+    /// What a service says of the store itself that is wrong, or that is not there without a word that it cannot be told.
+    private func stateFaults(_ lines: [String], isSignalled: Bool) -> [String] {
+        func isOfState(_ line: String) -> Bool {
+            ["epoch", "role", "event", "queue", "dead"].contains(String(line.prefix { $0 != " " }))
+        }
+        let known = Set(replayed)
+        var faults = lines.filter { isOfState($0) && !known.contains($0) }.map { "wrong: \($0)" }
+        guard !isSignalled, lines.contains("open") else { return faults }
+        let said = Set(lines)
+        for line in replayed where isOfState(line) && !said.contains(line) {
+            let words = line.split(separator: " ")
+            let reason =
+                switch words[0] {
+                case "event": "held history "
+                case "queue": "held statistics "
+                case "dead": "held dead letters of \(words[1]) "
+                default: "held \(words[0]) "
+                }
+            if !lines.contains(where: { $0.hasPrefix(reason) }) { faults.append("left out: \(line)") }
+        }
+        return faults
+    }
+}
+
+extension String {
+    /// Whether a worker's line is of an entry that it appended itself, in an incarnation that no workload has.
+    fileprivate var isOfSecondLife: Bool {
+        let words = split(separator: " ")
+        return words.count > 4 && words[3...4] == ["us", "99"]
     }
 }
 

@@ -107,7 +107,7 @@ enum LedgerTargets {
         file: "ledger.mdb",
         seeds: [Recipe.ledger]
     ) { path, _ in
-        let isProved = (try? DataFile.prove(path + "/ledger.mdb")) != nil
+        let isProved = (try? DataFile.prove(path + "/ledger.mdb", .branches)) != nil
         let isWhole = isWhole(path + "/ledger.mdb")
         guard isWhole || !isProved else { return false }
         return try TextTargets.wait {

@@ -16,25 +16,6 @@ import Zstd
         try PageFile(File(regular: deployment.path + "/data.mdb", O_RDONLY))
     }
 
-    /// Appends, acknowledges and drains at random: one durable change.
-    private func change(
-        _ controller: RegionFailoverController,
-        _ next: inout UInt64,
-        _ random: inout SplitMix64
-    ) async throws {
-        let region: RegionID =
-            ["eu-west-1", "us-east-1", "ap-northeast-1"].randomElement(using: &random) ?? "eu-west-1"
-        let pending = try await controller.pendingCount(for: region)
-        if pending > 200 || pending > 0 && Int.random(in: 0..<3, using: &random) == 0 {
-            _ = try await controller.drain(region, max: Int.random(in: 1...100, using: &random))
-            return
-        }
-        let count = UInt64.random(in: 1...40, using: &random)
-        let size = [10, 100, 3000].randomElement(using: &random) ?? 10
-        try await controller.append((next..<(next + count)).map { Noise.write($0, size) }, to: region)
-        next += count
-    }
-
     /// LMDB sets pages aside for a row of its free list, and may need fewer in the end.
     @Test("that LMDB frees and takes in any way are no damage", arguments: 0..<40 as Range<UInt64>)
     func anyCommits(seed: UInt64) throws {
@@ -78,7 +59,7 @@ import Zstd
     }
 
     /// LMDB finds its way by them, and ends the process where one leads nowhere.
-    @Test("that are branches are proved before LMDB sees them", arguments: 0..<6)
+    @Test("that are branches are proved before LMDB sees them", arguments: 0..<8)
     func branches(kind: Int) async throws {
         let deployment = try await Deployment()
         // Many blocks of one entry each: the queue's table gets a branch.
@@ -94,7 +75,8 @@ import Zstd
         let page = Int(tree.root) * file.pageSize
         let node = page + Int(bytes[page + 18]) + Int(bytes[page + 19]) << 8
         switch kind {
-        // All of it; its number; its flags; a child that is not there; one that another table uses; where a node is.
+        // All of it; its number; its flags; a child that is not there; one that another table uses; one that it has twice;
+        // one that is free; where a node is.
         case 0: bytes.replaceSubrange(page..<(page + file.pageSize), with: Data(count: file.pageSize))
         case 1: bytes[page] ^= 1
         case 2: bytes[page + 10] = 2
@@ -102,6 +84,12 @@ import Zstd
         case 4:
             let other = try #require(snapshot.tables.map(\.tree).first { $0.depth == 1 && !$0.isEmpty })
             for byte in 0..<4 { bytes[node + byte] = UInt8(truncatingIfNeeded: other.root >> UInt64(8 * byte)) }
+        case 5:
+            let sibling = page + Int(bytes[page + 16]) + Int(bytes[page + 17]) << 8
+            bytes.replaceSubrange(node..<(node + 4), with: bytes[sibling..<(sibling + 4)])
+        case 6:
+            let free = try #require(try snapshot.freePages().first)
+            for byte in 0..<4 { bytes[node + byte] = UInt8(truncatingIfNeeded: free >> UInt64(8 * byte)) }
         default: bytes[page + 18] = 0
         }
         try bytes.write(to: path)
@@ -110,6 +98,8 @@ import Zstd
         }
         #expect(error?.code == .damaged)
         #expect(error?.message.contains("holdfast recover") == true, "\(error?.message ?? "")")
+        let what = [4: "it is used twice", 5: "it is used twice", 6: "it is in use, and in the free list"][kind]
+        if let what { #expect(error?.message.contains(what) == true, "\(error?.message ?? "")") }
     }
 
     @Test(
@@ -125,7 +115,7 @@ import Zstd
         var kept: [(transaction: UInt64, pages: [UInt64: [UInt8]])] = []
         var reused = 0
         for _ in 0..<120 {
-            try await change(deployment.controller, &next, &random)
+            try await deployment.change(&next, &random)
             let meta = try file.newestMeta()
             for (transaction, pages) in kept {
                 let age = meta.transaction - transaction
@@ -145,46 +135,16 @@ import Zstd
         await deployment.controller.close()
     }
 
-    @Test("are read as of one commit while a writer goes on at full speed") func live() async throws {
-        let deployment = try await Deployment(source: SystemTime())
-        let (controller, path) = (deployment.controller, deployment.path)
-        let isDone = Flag()
-        let writer = Task {
-            var random = SplitMix64(seed: 1)
-            var next: UInt64 = 1
-            while !isDone.isSet { try await change(controller, &next, &random) }
-            return next
-        }
-        var looks = 0
-        var transactions: Set<UInt64> = []
-        while looks < 200 || transactions.count < 50 {
-            await Task.yield()
-            let reader = try StoreReader.open(path)
-            let entries = try reader.look { (view) throws(HoldfastError) -> Int in
-                var entries = 0
-                for (region, row) in try view.regionRows() {
-                    let walked = try view.entries(of: region, reader.codec)
-                    // What the row says and what the blocks hold are of the same commit.
-                    #expect(walked.elementsEqual(row.headPosition..<row.nextPosition))
-                    entries += walked.count
-                }
-                return entries
-            }
-            looks += 1
-            transactions.insert(try file(deployment).newestMeta().transaction)
-            #expect(entries >= 0)
-        }
-        isDone.set()
-        #expect(try await writer.value > 50)
-        await controller.close()
-    }
-
-    @Test("that are damaged are named by a deep check, and by nothing less", arguments: 0..<24 as Range<UInt64>)
+    /// Opening reads branches and the free list: of these plants it refuses a page that is free and in a tree.
+    @Test(
+        "that are damaged are named by a deep check; opening refuses what is free and in a tree",
+        arguments: 0..<24 as Range<UInt64>
+    )
     func deep(seed: UInt64) async throws {
         var random = SplitMix64(seed: seed)
         let deployment = try await Deployment()
         var next: UInt64 = 1
-        for _ in 0..<60 { try await change(deployment.controller, &next, &random) }
+        for _ in 0..<60 { try await deployment.change(&next, &random) }
         try await deployment.controller.append([Noise.write(next, 6000)], to: "eu-west-1")
         await deployment.controller.close()
         #expect(try StoreCheck.run(deployment.path, level: .deep).findings.filter { $0.severity == .error } == [])
@@ -194,6 +154,14 @@ import Zstd
         // A large value that says it takes more pages, a page that is free and in use, or a pair that LMDB counts too many.
         var bytes = try Data(contentsOf: URL(fileURLWithPath: deployment.path + "/data.mdb"))
         let kind = seed % 3
+        var isRefused = false
+        // Pages of large values are reached from leaves alone.
+        let whole = bytes
+        func isOfTree(_ page: UInt64) -> Bool {
+            let start = Int(page) * file.pageSize
+            return whole[start] == UInt8(truncatingIfNeeded: page) && whole[start + 10] <= 2 && whole[start + 11] == 0
+                && (walk.listed.contains(page) || whole[start + 10] == 1 || walk.leaves.contains { $0.page == page })
+        }
         switch kind {
         case 0:
             let pages = try (2...meta.lastPage).filter {
@@ -206,7 +174,9 @@ import Zstd
             // The free list is small: its first row is in its root.
             let row = Int(meta.free.root) * file.pageSize
             let node = row + Int(bytes[row + 16]) + Int(bytes[row + 17]) << 8
-            let used = try #require((2...meta.lastPage).first { walk.reached.contains($0) })
+            let all = (2...meta.lastPage).filter { walk.reached.contains($0) }
+            let used = try #require(all.filter { isOfTree($0) == (seed % 2 == 0) }.randomElement(using: &random))
+            isRefused = isOfTree(used)
             let place = node + 8 + 8 + 8
             try #require(bytes[node + 4] == 0)
             for byte in 0..<8 { bytes[place + byte] = UInt8(truncatingIfNeeded: used >> (8 * UInt64(byte))) }
@@ -221,34 +191,26 @@ import Zstd
         // More pages than the value has are those of others, or more than the table counts; fewer are too few for it.
         let wanted = [["page.value", "page.counts"], ["page.free"], ["page.counts"]][Int(kind)]
         #expect(findings.contains { wanted.contains($0.code) }, "seed \(seed): \(findings)")
+        let refused = await code {
+            await (try RegionFailoverController.open(at: deployment.path, options: Deployment.options)).close()
+        }
+        #expect(refused == (isRefused ? .damaged : nil), "seed \(seed)")
     }
 }
 
-private final class Flag: Sendable {
-    private let state = Lock(false)
-    var isSet: Bool { state.withLock { $0 } }
-    func set() { state.withLock { $0 = true } }
-}
-
-extension StoreView {
-    /// The positions that are queued for a region, from the cursor on.
-    fileprivate func entries(of region: RegionID, _ codec: FrameCodec) throws(HoldfastError) -> [UInt64] {
-        guard let row = try regionRow(region) else { return [] }
-        var positions: [UInt64] = []
-        let store = superblock.store
-        var failure: FormatError?
-        try scan(.queue(row.number)) { (key, value) throws(HoldfastError) in
-            do throws(FormatError) {
-                let position = try Key.number(from: key.span)
-                let block = try VerifiedBlock(value, store: store, queue: row.number, firstPosition: position)
-                positions += try block.entries(codec).map(\.position).filter { $0 >= row.headPosition }
-                return true
-            } catch {
-                failure = error
-                return false
-            }
+extension Deployment {
+    /// Appends or drains at random: one durable change.
+    func change(_ next: inout UInt64, _ random: inout SplitMix64) async throws {
+        let region: RegionID =
+            ["eu-west-1", "us-east-1", "ap-northeast-1"].randomElement(using: &random) ?? "eu-west-1"
+        let pending = try await controller.pendingCount(for: region)
+        if pending > 200 || pending > 0 && Int.random(in: 0..<3, using: &random) == 0 {
+            _ = try await controller.drain(region, max: Int.random(in: 1...100, using: &random))
+            return
         }
-        if let failure { throw HoldfastError(failure, in: "A block") }
-        return positions
+        let count = UInt64.random(in: 1...40, using: &random)
+        let size = [10, 100, 3000].randomElement(using: &random) ?? 10
+        try await controller.append((next..<(next + count)).map { Noise.write($0, size) }, to: region)
+        next += count
     }
 }

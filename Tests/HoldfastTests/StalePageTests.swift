@@ -17,8 +17,8 @@ import Testing
     }
 
     /// Each page that a commit has changed, with the bytes that it had before.
-    private func stale(_ commits: Commits) -> [(page: Int, image: Data)] {
-        let (size, pages) = (Commits.pageSize, min(commits.before.count, commits.after.count) / Commits.pageSize)
+    private func stale(_ commits: CommitPair) -> [(page: Int, image: Data)] {
+        let (size, pages) = (CommitPair.pageSize, min(commits.before.count, commits.after.count) / CommitPair.pageSize)
         return (2..<pages).compactMap { page in
             let range = (page * size)..<((page + 1) * size)
             guard commits.before[range] != commits.after[range] else { return nil }
@@ -30,7 +30,7 @@ import Testing
 
     /// Opens an image and drains every queue; nil where it is refused.
     private func hand(_ image: Data) async throws -> Handed? {
-        let directory = try Commits.write(image)
+        let directory = try CommitPair.write(image)
         let path = directory.appending("store")
         let controller: RegionFailoverController
         do throws(HoldfastError) {
@@ -60,7 +60,7 @@ import Testing
     @Test("loses no write in silence, and lets none be overwritten", arguments: 0..<12 as Range<UInt64>)
     func opening(seed: UInt64) async throws {
         var random = SplitMix64(seed: seed)
-        let commits = try await Commits(&random)
+        let commits = try await CommitPair(&random)
         let right = try #require(try await hand(commits.after))
         for (page, image) in stale(commits) {
             guard let found = try await hand(image) else { continue }
@@ -75,10 +75,10 @@ import Testing
     @Test("is not called complete by recover, unless it is", arguments: 0..<12 as Range<UInt64>)
     func recovered(seed: UInt64) async throws {
         var random = SplitMix64(seed: seed)
-        let commits = try await Commits(&random)
-        let right = try Commits.digest(commits.after)
+        let commits = try await CommitPair(&random)
+        let right = try CommitPair.digest(commits.after)
         for (page, image) in stale(commits) {
-            guard let found = try Commits.recovered(image) else { continue }
+            guard let found = try CommitPair.recovered(image) else { continue }
             #expect(found == right, "seed \(seed), page \(page)")
         }
     }

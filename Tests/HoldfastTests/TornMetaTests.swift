@@ -13,7 +13,7 @@ import Testing
         while torn == 0 {
             // The records of the free list and of the list of tables, and the last page.
             for word in 5..<18 where Bool.random(using: &random) {
-                let (to, from) = (slot * Commits.pageSize + 8 * word, (1 - slot) * Commits.pageSize + 8 * word)
+                let (to, from) = (slot * CommitPair.pageSize + 8 * word, (1 - slot) * CommitPair.pageSize + 8 * word)
                 if image[to..<(to + 8)] != image[from..<(from + 8)] { torn += 1 }
                 image.replaceSubrange(to..<(to + 8), with: image[from..<(from + 8)])
             }
@@ -26,10 +26,10 @@ import Testing
     )
     func complete(seed: UInt64) async throws {
         var random = SplitMix64(seed: seed)
-        let commits = try await Commits(&random)
+        let commits = try await CommitPair(&random)
         var image = commits.after
-        tear(&image, try Commits.newest(image), &random)
-        #expect(try Commits.recovered(image) == (try Commits.digest(commits.after)), "seed \(seed)")
+        tear(&image, try CommitPair.newest(image), &random)
+        #expect(try CommitPair.recovered(image) == (try CommitPair.digest(commits.after)), "seed \(seed)")
     }
 
     @Test(
@@ -38,8 +38,8 @@ import Testing
     )
     func neverOlder(seed: UInt64) async throws {
         var random = SplitMix64(seed: seed)
-        let commits = try await Commits(&random)
-        let (size, newest) = (Commits.pageSize, try Commits.newest(commits.before))
+        let commits = try await CommitPair(&random)
+        let (size, newest) = (CommitPair.pageSize, try CommitPair.newest(commits.before))
         for round in 0..<4 {
             var image = commits.before
             // Pages of the commit that was under way, as a loss of power leaves them.
@@ -59,7 +59,7 @@ import Testing
                 image[page * size + Int.random(in: 0..<size, using: &random)] ^=
                     1 << UInt8.random(in: 0..<8, using: &random)
             }
-            guard let found = try Commits.recovered(image) else { continue }
+            guard let found = try CommitPair.recovered(image) else { continue }
             #expect(commits.digests.contains(found), "seed \(seed), round \(round), page \(page)")
         }
     }

@@ -116,6 +116,12 @@ struct Recover: ParsableCommand {
                     + "Appended again they are queued again."
             )
         }
+        for region in report.regions where region.isNameUnknown {
+            try output.line(
+                "\(region.region): no row tells whose queue this was. If you know, recover again into another directory, with "
+                    + "--queue \(region.region.rawValue.dropFirst("queue-".count))=REGION."
+            )
+        }
         let hasLost = report.regions.contains { !$0.lost.isEmpty || $0.unaccounted > 0 }
         if hasLost {
             try output.line(
@@ -168,7 +174,7 @@ extension StoreRecover.Region {
                     lost.map { .object([("first", .unsigned($0.lowerBound)), ("last", .unsigned($0.upperBound))]) }
                 )
             ), ("unaccounted", .unsigned(unaccounted)), ("unknownAck", .bool(isAcknowledgedUnknown)),
-            ("forgotten", .unsigned(forgotten)),
+            ("forgotten", .unsigned(forgotten)), ("nameUnknown", .bool(isNameUnknown)),
         ])
     }
 }

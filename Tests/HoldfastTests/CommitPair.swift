@@ -10,7 +10,7 @@ import TestSupport
 import Testing
 
 /// The data file of a store at two commits, one after the other.
-struct Commits {
+struct CommitPair {
     let deployment: Deployment
     var before: Data
     var after: Data
