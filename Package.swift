@@ -168,6 +168,7 @@ let package = Package(
             name: "CommandTests",
             dependencies: [
                 "HoldfastTool", "TestSupport", "HoldfastTesting", "Holdfast", "ReplayStore", "ReplayFormat", "Bytes",
+                "LMDB",
             ],
             exclude: ["Golden", "read_metrics.py", "read_store.py", "watch_terminal.py"],
             swiftSettings: strict

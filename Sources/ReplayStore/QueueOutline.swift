@@ -33,7 +33,7 @@ struct IdentitySet {
 
 /// What a queue holds and has had, without the values: what two stores are compared by.
 ///
-/// It takes 24 bytes an entry, and more where sequences do not follow each other.
+/// It takes 24 bytes an entry, and more where sequences or positions do not follow each other.
 struct QueueOutline {
     /// Queued entries whose sequences and positions follow each other.
     struct Run: Sequence {
@@ -64,22 +64,69 @@ struct QueueOutline {
     private(set) var queued = IdentitySet([])
     private var seenSet = IdentitySet([])
     private var floors: [RegionID: SeenRanges.Number] = [:]
-    /// The chain's digest before the head, and after each entry from there on.
+    /// Entries that follow each other without a gap.
+    private struct Stretch {
+        /// The position of its first entry.
+        var first: UInt64
+        /// Where its numbers begin in `chains` and in `hashes`: there is one chain more than there are entries.
+        var chain: Int
+        var hash: Int
+    }
+    private var stretches: [Stretch] = []
+    /// For each stretch the chain's digest before it, and after each of its entries.
     private var chains: [Hash128] = []
     /// The hash of each write, without when it was queued.
     private var hashes: [UInt64] = []
+    /// The chain's digest after the last entry that was ever queued.
+    private let end: Hash128
 
     init(_ row: RegionRow) {
         head = row.headPosition
         next = row.nextPosition
-        if row.entries == 0 { chains = [row.chain] }
+        end = row.chain
     }
 
-    /// The chain's digest before `position`, which is from the head to the next position.
-    func chain(before position: UInt64) -> Hash128 { chains[Int(position - head)] }
+    /// Where the chain's digest is known: before which positions, in order, with no two ranges beside each other.
+    var known: [ClosedRange<UInt64>] {
+        stretches.indices.map { index in
+            let count =
+                (index + 1 < stretches.count ? stretches[index + 1].chain : chains.count) - stretches[index].chain
+            return stretches[index].first...(stretches[index].first + UInt64(count - 1))
+        }
+    }
+
+    /// The position behind the last entry; nil before the first.
+    private var place: UInt64? {
+        stretches.last.map { $0.first + UInt64(chains.count - $0.chain - 1) }
+    }
+
+    private func stretch(of position: UInt64) -> Stretch {
+        var (low, high) = (0, stretches.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if stretches[middle].first <= position { low = middle + 1 } else { high = middle }
+        }
+        precondition(low > 0, "position \(position) is before all that are there")
+        return stretches[low - 1]
+    }
+
+    /// The chain's digest before `position`, which is in one of ``known``.
+    func chain(before position: UInt64) -> Hash128 {
+        let stretch = stretch(of: position)
+        return chains[stretch.chain + Int(position - stretch.first)]
+    }
 
     /// The hash of the write at `position`, which is queued.
-    func hash(at position: UInt64) -> UInt64 { hashes[Int(position - head)] }
+    func hash(at position: UInt64) -> UInt64 {
+        let stretch = stretch(of: position)
+        return hashes[stretch.hash + Int(position - stretch.first)]
+    }
+
+    /// Begins a stretch at `position`.
+    private mutating func begin(at position: UInt64, chain: Hash128) {
+        stretches.append(Stretch(first: position, chain: chains.count, hash: hashes.count))
+        chains.append(chain)
+    }
 
     /// What became of writes that are not queued here, part for part.
     func fate(of range: IdentityRange) -> [(IdentityRange, StoreDiff.Other)] {
@@ -109,12 +156,13 @@ struct QueueOutline {
             let before = chain
             chain = canonical.advance(chain, over: index)
             guard entry.position >= head else { continue }
-            if chains.isEmpty { chains.append(before) }
+            if place != entry.position { begin(at: entry.position, chain: before) }
             chains.append(chain)
             hashes.append(timeless.hash(of: index))
             let write = entry.write
             if let last = runs.last, last.range.origin == write.origin, last.range.incarnation == write.incarnation,
-                last.range.last < .max, last.range.last + 1 == write.sequence
+                last.range.last < .max, last.range.last + 1 == write.sequence,
+                last.position(of: last.range.last) + 1 == entry.position
             {
                 runs[runs.count - 1].range.last = write.sequence
             } else {
@@ -142,7 +190,9 @@ struct QueueOutline {
 
     fileprivate mutating func take(_ floor: SeenRanges.Number, of origin: RegionID) { floors[origin] = floor }
 
-    fileprivate mutating func end() {
+    fileprivate mutating func close() {
+        // Behind the last entry nothing need be queued: the queue is empty, or what was there is lost.
+        if place != next { begin(at: next, chain: end) }
         queued = IdentitySet(runs.lazy.map(\.range))
         seenSet = IdentitySet(seen)
     }
@@ -183,7 +233,7 @@ extension StoreReader {
                 }
                 return true
             }
-            outline.end()
+            outline.close()
             return outline
         }
     }

@@ -89,16 +89,27 @@ package enum StoreDiff {
 
     /// The last position up to which both have had the same entries.
     private static func sameThrough(_ first: QueueOutline, _ second: QueueOutline) -> UInt64? {
-        let start = max(first.head, second.head)
-        let end = min(first.next, second.next)
-        guard start <= end, first.chain(before: start) == second.chain(before: start) else { return nil }
-        // The chains agree up to some position, and never again behind it.
-        var (low, high) = (start, end)
-        while low < high {
-            let middle = high - (high - low) / 2
-            if first.chain(before: middle) == second.chain(before: middle) { low = middle } else { high = middle - 1 }
+        // The chains agree up to some position, and never again behind it. In a gap a chain is not known.
+        let (ours, theirs) = (first.known, second.known)
+        var same: UInt64?
+        var (index, other) = (0, 0)
+        while index < ours.count, other < theirs.count {
+            let start = max(ours[index].lowerBound, theirs[other].lowerBound)
+            var (low, high) = (start, min(ours[index].upperBound, theirs[other].upperBound))
+            if ours[index].upperBound < theirs[other].upperBound { index += 1 } else { other += 1 }
+            guard low <= high else { continue }
+            guard first.chain(before: low) == second.chain(before: low) else { break }
+            while low < high {
+                let middle = high - (high - low) / 2
+                if first.chain(before: middle) == second.chain(before: middle) {
+                    low = middle
+                } else {
+                    high = middle - 1
+                }
+            }
+            same = low - 1
         }
-        return low - 1
+        return same
     }
 
     /// What `here` has and `there` has not.

@@ -15,13 +15,23 @@ package struct DumpHeader: Sendable {
         package var through: UInt64
         /// The chain's digest before the first entry, and before each entry that follows a range that was lost.
         package var anchors: [UInt64: Hash128]
+        /// The first block behind `through`, where the region's row is older than its queue.
+        package var beyond: UInt64?
 
-        package init(region: RegionID, queue: UInt32, head: UInt64, through: UInt64, anchors: [UInt64: Hash128]) {
+        package init(
+            region: RegionID,
+            queue: UInt32,
+            head: UInt64,
+            through: UInt64,
+            anchors: [UInt64: Hash128],
+            beyond: UInt64? = nil
+        ) {
             self.region = region
             self.queue = queue
             self.head = head
             self.through = through
             self.anchors = anchors
+            self.beyond = beyond
         }
     }
 
@@ -63,7 +73,8 @@ extension StoreReader {
                         queue: row.number,
                         head: row.headPosition,
                         through: row.nextPosition - 1,
-                        anchors: try view.anchors(region, row, codec)
+                        anchors: try view.anchors(region, row, codec),
+                        beyond: try view.blockBeyond(row)
                     )
                 )
             }
@@ -80,8 +91,39 @@ extension StoreView {
         _ codec: FrameCodec
     ) throws(HoldfastError) -> [UInt64: Hash128] {
         var anchors: [UInt64: Hash128] = [:]
+        let noted = try notedGaps(of: region, queue: row.number)
+        let gaps = QueueGaps(row: row, noted: noted.map(\.range))
+        if let first = try firstAnchor(row, from: [], codec) {
+            // Blocks that are missing at the head are no beginning, unless the ledger names them.
+            let isBeginning = first.position <= row.headPosition
+            if isBeginning || gaps.missing(in: row.headPosition...(first.position - 1)).isEmpty {
+                anchors[first.position] = first.chain
+            }
+        }
+        for (range, anchor) in noted {
+            let behind = range.upperBound &+ 1
+            guard anchors[behind] == nil else { continue }
+            if anchor != .zero {
+                anchors[behind] = anchor
+            } else if behind > row.headPosition,
+                let next = try firstAnchor(row, from: Key.number(behind), codec), next.position == behind
+            {
+                anchors[behind] = next.chain
+            }
+        }
+        return anchors
+    }
+
+    /// The first queued position in the first block from a key on, and the chain's digest before it; nil where there is no
+    /// such block, or it is damaged.
+    private func firstAnchor(
+        _ row: RegionRow,
+        from key: [UInt8],
+        _ codec: FrameCodec
+    ) throws(HoldfastError) -> (position: UInt64, chain: Hash128)? {
+        var found: (UInt64, Hash128)?
         let store = superblock.store
-        try scan(.queue(row.number)) { (key, value) throws(HoldfastError) in
+        try scan(.queue(row.number), from: key) { (key, value) throws(HoldfastError) in
             let position = try format("A key of 'queue/\(row.number)'") { () throws(FormatError) in
                 try Key.number(from: key.span)
             }
@@ -93,17 +135,10 @@ extension StoreView {
                 canonical.append(FrameContent.Entry(write: entry.write, enqueuedAt: entry.enqueuedAt))
                 digest = canonical.advance(digest, over: index)
             }
-            anchors[max(row.headPosition, position)] = digest
+            found = (max(row.headPosition, position), digest)
             return false
         }
-        let prefix = Key.lostPrefix(region, queue: row.number)
-        try scan(.lost, from: prefix) { (key, value) throws(HoldfastError) in
-            guard key.starts(with: prefix) else { return false }
-            guard let (place, lost) = try? LostRow.read(key, value), lost.anchor != .zero else { return true }
-            if anchors[place.last &+ 1] == nil { anchors[place.last &+ 1] = lost.anchor }
-            return true
-        }
-        return anchors
+        return found
     }
 }
 
@@ -137,15 +172,51 @@ package final class StoreLoader {
         /// The keys of the blocks that were written, and of those that had left the queue before the dump ended.
         var keys: [UInt64] = []
         var staleKeys: [UInt64] = []
+        /// Where positions are not there, and what there was before each of them.
+        var gaps: [Gap] = []
 
-        /// Entries left at the head while the dump ran: what was dumped before them has left too.
-        mutating func beginAnew() {
-            staleKeys += keys
-            keys = []
-            (entries, rawBytes, storedBytes) = (0, 0, 0)
-            first = nil
-            chain = .zero
-            isRechained = true
+        struct Gap {
+            var start: UInt64
+            var end: UInt64
+            var oldest: Timestamp
+            var entries: UInt64
+            var rawBytes: UInt64
+            var storedBytes: UInt64
+            var keys: Int
+        }
+
+        /// Notes that positions are not there before `entry`; everything before it is in blocks.
+        mutating func noteGap(before entry: QueueEntry) {
+            gaps.append(
+                Gap(
+                    start: next ?? 1,
+                    end: entry.position,
+                    oldest: entry.enqueuedAt,
+                    entries: entries,
+                    rawBytes: rawBytes,
+                    storedBytes: storedBytes,
+                    keys: keys.count
+                )
+            )
+        }
+
+        /// Leaves only what stands behind `last`, up to which everything left the queue while the dump ran.
+        ///
+        /// False where an entry stands at `last`, which then has not left.
+        mutating func leave(through last: UInt64) -> Bool {
+            guard let first, let next, first <= last else { return true }
+            guard let gap = gaps.first(where: { $0.end > last }) else {
+                staleKeys = keys
+                (entries, rawBytes, storedBytes, self.first) = (0, 0, 0, nil)
+                return next <= last
+            }
+            staleKeys = Array(keys[..<gap.keys])
+            self.first = gap.end
+            oldest = gap.oldest
+            entries -= gap.entries
+            rawBytes -= gap.rawBytes
+            storedBytes -= gap.storedBytes
+            return gap.start <= last
         }
     }
 
@@ -181,7 +252,10 @@ package final class StoreLoader {
         }
         if queue.next != entry.position {
             try flush(&queue)
-            if let anchor = queue.anchors[entry.position] { queue.chain = anchor } else { queue.beginAnew() }
+            if queue.first != nil { queue.noteGap(before: entry) }
+            let anchor = queue.anchors[entry.position]
+            if anchor == nil { queue.isRechained = true }
+            queue.chain = anchor ?? .zero
         }
         let loading = FrameContent.Entry(write: entry.write, enqueuedAt: entry.enqueuedAt)
         let size = entry.write.rawBytes + 16
@@ -265,23 +339,26 @@ package final class StoreLoader {
 
     /// Makes what was loaded a store, with an identity of its own; on return it is checked and on the disk.
     ///
-    /// `leftMeanwhile`: Regions of which entries left at the head while the dump ran, as its trailer says.
-    package func finish(_ path: String, leftMeanwhile: Set<RegionID>) throws(HoldfastError) -> StoreID {
+    /// `leftMeanwhile`: The regions of which entries were acknowledged while the dump ran, and the last of those, as its
+    /// trailer says.
+    package func finish(
+        _ path: String,
+        leftMeanwhile: [(region: RegionID, last: UInt64)]
+    ) throws(HoldfastError) -> StoreID {
         guard Set(regionRows.keys) == Set(queues.keys) else { throw Self.malformed("rows of regions are missing.") }
+        var lasts: [RegionID: UInt64] = [:]
+        for left in leftMeanwhile { lasts[left.region] = max(lasts[left.region] ?? 0, left.last) }
         for (region, var queue) in queues {
             try flush(&queue)
             guard var row = regionRows[region] else { continue }
             guard row.number == queue.number else {
                 throw Self.malformed("the row of region '\(region)' does not fit.")
             }
-            let left = row.entries >= queue.entries ? row.entries - queue.entries : 0
-            if left > 0, leftMeanwhile.contains(region) {
-                row.counters.acknowledged &+= left
-                row.entries = queue.entries
-                row.headPosition = queue.first ?? row.nextPosition
-                row.rawBytes = queue.rawBytes
-                row.oldestEnqueuedAt = queue.oldest
-                queue.isRechained = true
+            if let last = lasts[region] {
+                guard queue.leave(through: last) else {
+                    throw Self.malformed("position \(last) of region '\(region)' left the queue, and is there.")
+                }
+                Self.acknowledge(&row, leaving: queue)
             }
             if queue.isRechained, queue.entries > 0 { row.chain = queue.chain }
             row.storedBytes = queue.storedBytes
@@ -303,5 +380,18 @@ package final class StoreLoader {
         FaultPoint.reach(.loadFinish)
         try builder.complete()
         return store
+    }
+
+    /// Counts what left the queue while the dump ran; the check that follows proves that the positions agree.
+    private static func acknowledge(_ row: inout RegionRow, leaving queue: LoadingQueue) {
+        let left = row.entries >= queue.entries ? row.entries - queue.entries : 0
+        guard left > 0 else { return }
+        row.counters.acknowledged &+= left
+        row.acknowledgedSinceEmpty = queue.entries == 0 ? 0 : row.acknowledgedSinceEmpty &+ left
+        row.attempts = 0
+        row.entries = queue.entries
+        row.headPosition = queue.first ?? row.nextPosition
+        row.rawBytes = queue.rawBytes
+        row.oldestEnqueuedAt = queue.oldest
     }
 }

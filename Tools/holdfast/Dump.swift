@@ -12,7 +12,10 @@ struct Dump: ParsableCommand {
         discussion: """
             A header, the entries that are queued, every other row, and a trailer with the count and a digest; 'load' makes \
             a store of it again. It works while another process writes: the header fixes the last position of each \
-            region, and the trailer tells which entries left meanwhile.
+            region, and the trailer tells which entries were acknowledged meanwhile. Where entries that it had not read \
+            were drained, parked or dropped meanwhile it ends with exit code 75: take it again, use --consistent, or dump \
+            a copy made by 'holdfast backup'. Where a block is damaged or missing, or a region's row is older than its \
+            queue, it ends there with 65.
 
             Examples:
               holdfast dump ./store > store.jsonl
@@ -41,62 +44,90 @@ struct Dump: ParsableCommand {
         let reader = try closed?.reader ?? argument.reader()
         let header = try reader.dumpHeader(withRows: !entriesOnly)
         var printer = DumpPrinter(entriesOnly: entriesOnly)
-        try printer.structure(header.json)
-        var gone: [JSON] = []
-        for region in header.regions {
-            guard let row = header.regionRows[region.region], region.through >= region.head else { continue }
-            let queue = QueueReader(reader, row, store: header.store)
-            var next = region.head
-            try queue.forward(region.head...region.through) { block in
+        do {
+            try printer.structure(header.json)
+            var left: [JSON] = []
+            for region in header.regions { left += try dump(region, of: header, reader, &printer) }
+            for row in header.rows { try printer.structure(Self.json(row)) }
+            try printer.end(left)
+        } catch {
+            // What is right is printed before it is said what is not.
+            try? printer.flush()
+            throw error
+        }
+    }
+
+    /// Prints the entries of a region, and tells which of them were acknowledged before they could be read.
+    private func dump(
+        _ region: DumpHeader.Region,
+        of header: DumpHeader,
+        _ reader: StoreReader,
+        _ printer: inout DumpPrinter
+    ) throws -> [JSON] {
+        let name = region.region
+        guard let row = header.regionRows[name] else { return [] }
+        let queue = QueueReader(reader, name, row, store: header.store, beyond: region.beyond)
+        var left: [ClosedRange<UInt64>] = []
+        if region.through >= region.head {
+            let range = region.head...region.through
+            try queue.forward(range) { block in
                 switch block {
                 case .damaged(let position, let reason):
                     throw Failure(
                         .damaged,
                         code: "damaged",
-                        "Region \(region.region), block at position \(position): \(reason). The dump ends here.",
+                        "Region \(name), block at position \(position): \(reason). The dump ends here.",
                         next: "holdfast check \(shellQuoted(argument.store)) --level full"
                     )
+                case .gap(let positions): left += try explain(positions, name, row, queue)
                 case .entries(let entries):
-                    for entry in entries where entry.position >= region.head && entry.position <= region.through {
-                        if entry.position > next, region.anchors[entry.position] == nil {
-                            try checkLeft(reader, region, next, entry.position - 1)
-                            gone.append(Self.range(region.region, next, entry.position - 1))
-                        }
-                        try printer.entry(entry.json(region.region, values))
-                        next = entry.position + 1
+                    for entry in entries where range.contains(entry.position) {
+                        try printer.entry(entry.json(name, values))
                     }
                 }
                 return true
             }
-            if next <= region.through {
-                try checkLeft(reader, region, next, region.through)
-                gone.append(Self.range(region.region, next, region.through))
-            }
         }
-        for row in header.rows { try printer.structure(Self.json(row)) }
-        try printer.end(gone)
+        if let failure = queue.failureBeyond(argument.store) { throw failure }
+        return left.map { $0.json(name) }
     }
 
-    /// Refuses positions that are missing though nobody has taken them out.
-    private func checkLeft(
-        _ reader: StoreReader,
-        _ region: DumpHeader.Region,
-        _ first: UInt64,
-        _ last: UInt64
-    ) throws {
-        let name = region.region
-        let head = try reader.look { (view) throws(HoldfastError) in try view.regionRow(name)?.headPosition }
-        guard let head, head <= last else { return }
-        throw Failure(
-            .damaged,
-            code: "damaged",
-            "Region \(name): positions \(max(first, head)) to \(last) are missing. The dump ends here.",
-            next: "holdfast check \(shellQuoted(argument.store)) --level full"
-        )
+    /// Why positions are not there: those that were acknowledged since the header was read.
+    ///
+    /// Refuses what the rows of the header do not explain, since they are what is loaded.
+    private func explain(
+        _ positions: ClosedRange<UInt64>,
+        _ region: RegionID,
+        _ row: RegionRow,
+        _ queue: QueueReader
+    ) throws -> [ClosedRange<UInt64>] {
+        let gaps = try queue.gaps()
+        let missing = gaps.missing(in: positions)
+        guard missing.isEmpty else { throw Failure.missing(region, missing, argument.store, " The dump ends here.") }
+        let left = gaps.left(in: positions)
+        let isKnown = left.isEmpty && gaps.row?.counters.lost == row.counters.lost
+        if !isKnown, !entriesOnly, let otherwise = Self.otherwise(row, gaps.row) {
+            throw Failure(
+                .inUse,
+                code: "inUse",
+                "Region \(region): \(otherwise) while the dump was made, and it had not read them. The dump ends here, "
+                    + "since what it would say of them is not so. Take it again; or stop the writer and use --consistent; "
+                    + "or dump a copy made by 'holdfast backup'.",
+                next: "holdfast backup --help",
+                [("region", .string(region.rawValue))]
+            )
+        }
+        return left
     }
 
-    private static func range(_ region: RegionID, _ first: UInt64, _ last: UInt64) -> JSON {
-        .object([("region", .string(region.rawValue)), ("first", .unsigned(first)), ("last", .unsigned(last))])
+    /// How entries left a queue between two of its rows other than by being acknowledged; nil when none did.
+    private static func otherwise(_ before: RegionRow, _ now: RegionRow?) -> String? {
+        guard let now = now?.counters else { return "the region was removed" }
+        let before = before.counters
+        if now.drained != before.drained { return "entries were drained" }
+        if now.dropped != before.dropped { return "entries were dropped" }
+        if (now.dead, now.retried) != (before.dead, before.retried) { return "entries became dead letters" }
+        return now.lost != before.lost ? "entries were found damaged or missing" : nil
     }
 
     private static func json(_ row: (table: Table, key: [UInt8], value: [UInt8])) -> JSON {
@@ -142,8 +173,10 @@ struct DumpPrinter {
                 ])
             )
         }
-        try output.flush()
+        try flush()
     }
+
+    func flush() throws { try output.flush() }
 }
 
 /// A digest over lines: each one is hashed behind the digest before it, by XXH3-128.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import ReplayFormat
 import ReplayStore
 
 /// `holdfast get`: one entry with its bytes.
@@ -30,23 +31,29 @@ struct Get: ParsableCommand {
 
     func run() throws {
         let reader = try argument.reader()
-        let (store, row) = try reader.look { (view) throws(HoldfastError) in
-            (view.superblock.store, try view.regionRow(region))
+        let (store, found) = try reader.look { (view) throws(HoldfastError) in
+            let row = try view.regionRow(region)
+            guard let row else { return (view.superblock.store, (RegionRow, UInt64?)?.none) }
+            return (view.superblock.store, (row, try view.blockBeyond(row)))
         }
-        guard let row else { throw HoldfastError.unknownRegion(region).at(argument.store) }
-        let queue = QueueReader(reader, row, store: store)
-        guard position >= queue.head, position < queue.end else { throw missing(queue) }
-        var found: QueueEntry?
+        guard let (row, beyond) = found else { throw HoldfastError.unknownRegion(region).at(argument.store) }
+        let queue = QueueReader(reader, region, row, store: store, beyond: beyond)
+        guard position >= queue.head, position < queue.end else {
+            if position >= queue.end, let failure = queue.failureBeyond(argument.store) { throw failure }
+            throw absent(queue)
+        }
+        var entry: QueueEntry?
         var damage: String?
         try queue.forward(position...position) { block in
             switch block {
-            case .entries(let entries): found = entries.first { $0.position == position } ?? found
+            case .entries(let entries): entry = entries.first { $0.position == position } ?? entry
             case .damaged(let first, let reason): damage = "the block at position \(first): \(reason)"
+            case .gap: break
             }
-            return found == nil
+            return entry == nil
         }
-        guard let entry = found else {
-            guard let damage else { throw missing(queue) }
+        guard let entry else {
+            guard let damage else { throw try whyNot(queue) }
             throw Failure(
                 .damaged,
                 code: "damaged",
@@ -62,7 +69,24 @@ struct Get: ParsableCommand {
         )
     }
 
-    private func missing(_ queue: QueueReader) -> Failure {
+    /// Why a position that was queued is not there.
+    private func whyNot(_ queue: QueueReader) throws(HoldfastError) -> Failure {
+        let gaps = try queue.gaps()
+        if !gaps.missing(in: position...position).isEmpty {
+            return .missing(region, [position...position], argument.store, " Nothing says what became of them.")
+        }
+        guard gaps.left(in: position...position).isEmpty else { return absent(queue) }
+        return Failure(
+            .notFound,
+            code: "notFound",
+            "Position \(position) of region '\(region)' was lost: the ledger has a row for it.",
+            next: "holdfast lost \(shellQuoted(argument.store)) --region \(region)",
+            [("region", .string(region.rawValue)), ("position", .unsigned(position))]
+        )
+    }
+
+    /// That a position has left the queue, or has not come to it.
+    private func absent(_ queue: QueueReader) -> Failure {
         let held = queue.head == queue.end ? "nothing" : "positions \(queue.head) to \(queue.end - 1)"
         let what = position >= queue.end ? "has not been given out yet" : "is not queued any more"
         return Failure(

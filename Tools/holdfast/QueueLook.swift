@@ -18,14 +18,18 @@ struct QueueLook: Sendable {
     var queues: [QueueStatistics]
     /// The states of the regions that are not healthy.
     var states: [RegionID: RegionState] = [:]
+    /// The first block at or beyond the end of a queue, of those regions whose row is older than their queue.
+    var beyond: [RegionID: UInt64] = [:]
 
     /// What somebody should look at, in short words.
     func marks(_ queue: QueueStatistics) -> [String] {
-        queue.marks(now: time) + (states[queue.region].map { [$0.rawValue] } ?? [])
+        (beyond[queue.region] == nil ? [] : ["damaged"]) + queue.marks(now: time)
+            + (states[queue.region].map { [$0.rawValue] } ?? [])
     }
 
     /// How much a region needs attention, 0 for one without a mark.
     func urgency(_ queue: QueueStatistics) -> Int {
+        if beyond[queue.region] != nil { return 6 }
         if queue.needsResync { return 5 }
         if states[queue.region] == .failed { return 4 }
         if let use = queue.limitUse(at: time), use >= 1 { return 3 }
@@ -38,6 +42,9 @@ extension QueueLook {
     init(at path: String) throws(HoldfastError) {
         self = try StoreReader.open(path).look { (view) throws(HoldfastError) in
             let machine = try view.machine()
+            let rows = try view.regionRows()
+            var beyond: [RegionID: UInt64] = [:]
+            for (region, row) in rows { beyond[region] = try view.blockBeyond(row) }
             return QueueLook(
                 store: view.superblock.store,
                 epoch: machine.epoch,
@@ -45,13 +52,23 @@ extension QueueLook {
                 time: readingTime(machine.time),
                 nanoseconds: System.monotonicNanoseconds,
                 limits: try view.totalLimits(),
-                queues: try view.regionRows().map { QueueStatistics($0.0, $0.1) },
+                queues: rows.map { QueueStatistics($0.0, $0.1) },
                 states: Dictionary(machine.regions.filter { $0.state != .healthy }.map { ($0.region, $0.state) }) {
                     first,
                     _ in first
-                }
+                },
+                beyond: beyond
             )
         }
+    }
+
+    /// That the row of a region is older than its queue; nil where none is.
+    func damage(_ store: String) -> Failure? {
+        for queue in queues {
+            guard let block = beyond[queue.region] else { continue }
+            return .beyond(queue.region, end: queue.nextPosition, block: block, store)
+        }
+        return nil
     }
 
     /// How much of the total limits is used, of the one that is nearest; nil without a total limit.

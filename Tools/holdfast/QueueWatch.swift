@@ -54,6 +54,10 @@ struct QueueWatch {
                 state.note = "Another store since \(timeText(look.time)): \(look.store)"
                 state.hasNews = true
             }
+            if let damage = look.damage(store)?.message, state.note != damage {
+                state.note = damage
+                state.hasNews = true
+            }
             state.sight = QueueSight(look, after: state.sight?.look)
         } catch {
             state.hasNews = state.failure?.code != error.code
@@ -94,7 +98,8 @@ struct QueueWatch {
                 ]
             ).line
         }
-        let marks = queue.marks(now: now).map { $0.split(separator: " ").joined(separator: "-") }
+        let damage = sight.look.beyond[queue.region] == nil ? [] : ["damaged"]
+        let marks = (damage + queue.marks(now: now)).map { $0.split(separator: " ").joined(separator: "-") }
         var words = [
             timeText(now), queue.region.rawValue, "entries=\(queue.entries)", "storedBytes=\(queue.storedBytes)",
             "in/s=\(rate.map { decimal($0.incoming) } ?? "-")", "out/s=\(rate.map { decimal($0.outgoing) } ?? "-")",

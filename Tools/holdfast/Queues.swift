@@ -74,6 +74,7 @@ struct Queues: ParsableCommand {
             try printer.row(queue.json(now: look.time), shown.map { $0.cell(queue, look.time) })
         }
         try printer.end(empty: "The deployment has no region.", notes: look.queues.compactMap(\.pauseText))
+        if let failure = look.damage(argument.store) { throw failure }
     }
 }
 

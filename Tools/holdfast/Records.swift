@@ -54,20 +54,23 @@ struct Records: ParsableCommand {
     func run() throws {
         let reader = try argument.reader()
         let (store, rows) = try reader.look { (view) throws(HoldfastError) in
-            (view.superblock.store, try view.regionRows())
+            var rows: [(region: RegionID, row: RegionRow, beyond: UInt64?)] = []
+            for (region, row) in try view.regionRows() { rows.append((region, row, try view.blockBeyond(row))) }
+            return (view.superblock.store, rows)
         }
-        for region in regions where !rows.contains(where: { $0.0 == region }) {
+        for region in regions where !rows.contains(where: { $0.region == region }) {
             throw HoldfastError.unknownRegion(region).at(argument.store)
         }
         let printer = ListPrinter(Output(), format.forList, QueueEntry.columns(values))
         var damaged = Damage()
         var left = limit ?? .max
-        for (region, row) in rows where regions.isEmpty || regions.contains(region) {
+        for (region, row, beyond) in rows where regions.isEmpty || regions.contains(region) {
             guard left > 0 else { break }
-            let queue = QueueReader(reader, row, store: store)
+            let queue = QueueReader(reader, region, row, store: store, beyond: beyond)
+            if let failure = queue.failureBeyond(argument.store) { damaged.beyond = damaged.beyond ?? failure }
             guard let range = range(queue) else { continue }
             let body = { (block: QueueReader.Block) in
-                try list(block, region, range, printer, &left, &damaged)
+                try list(block, region, queue, range, printer, &left, &damaged)
             }
             if reverse { try queue.backward(range, body) } else { try queue.forward(range, body) }
         }
@@ -75,10 +78,14 @@ struct Records: ParsableCommand {
         if let failure = damaged.failure(argument.store) { throw failure }
     }
 
-    /// The blocks that could not be read.
+    /// The blocks that could not be read, and those that were not there.
     private struct Damage {
         var count: UInt64 = 0
         var blocks: [JSON] = []
+        var missing: [(region: RegionID, range: ClosedRange<UInt64>)] = []
+        var missingMore = 0
+        /// A region whose row is older than its queue.
+        var beyond: Failure?
 
         /// So many are named; all are counted.
         private static let namedMax: UInt64 = 1000
@@ -94,8 +101,30 @@ struct Records: ParsableCommand {
             )
         }
 
+        mutating func note(_ region: RegionID, missing ranges: [ClosedRange<UInt64>]) {
+            for range in ranges {
+                if missing.count < Self.namedMax { missing.append((region, range)) } else { missingMore += 1 }
+            }
+        }
+
         func failure(_ store: String) -> Failure? {
-            guard count > 0, case .object(let first)? = blocks.first else { return nil }
+            if let first = missing.first {
+                let others = missing.dropFirst().prefix(4).map {
+                    ", region \($0.region): \($0.range.lowerBound) to \($0.range.upperBound)"
+                }
+                let more = missing.count + missingMore - 1 - others.count
+                let rest = others.joined() + (more > 0 ? " and \(more) more ranges" : "")
+                return Failure(
+                    .damaged,
+                    code: "damaged",
+                    "Region \(first.region): positions \(positionsText([first.range]))\(rest) are missing, and nothing "
+                        + "says what became of them\(count > 0 ? "; \(count) blocks were damaged" : ""). The other entries "
+                        + "are listed.",
+                    next: "holdfast check \(shellQuoted(store)) --level full",
+                    [("missing", .array(missing.map { $0.range.json($0.region) })), ("blocks", .array(blocks))]
+                )
+            }
+            guard count > 0, case .object(let first)? = blocks.first else { return beyond }
             let place = first.map { $0.1.stringValue ?? $0.1.line }
             return Failure(
                 .damaged,
@@ -117,6 +146,7 @@ struct Records: ParsableCommand {
     private func list(
         _ block: QueueReader.Block,
         _ region: RegionID,
+        _ queue: QueueReader,
         _ range: ClosedRange<UInt64>,
         _ printer: ListPrinter,
         _ left: inout UInt64,
@@ -125,6 +155,8 @@ struct Records: ParsableCommand {
         switch block {
         case .damaged(let position, let reason):
             damaged.note(region, position, reason)
+        case .gap(let positions):
+            damaged.note(region, missing: try queue.gaps().missing(in: positions))
         case .entries(let entries):
             for entry in reverse ? entries.reversed() : entries where range.contains(entry.position) && fits(entry) {
                 guard left > 0 else { return false }
