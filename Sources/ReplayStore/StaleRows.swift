@@ -12,7 +12,7 @@ extension StoreView {
     /// - Throws: `damaged`.
     func proveRowsAreNewest() throws(HoldfastError) {
         for (region, row) in try regionRows() {
-            guard let beyond = try blockBeyond(row) else { continue }
+            guard let beyond = try provedEnd(beyond: row) else { continue }
             var error = HoldfastError(
                 code: .damaged,
                 message:
@@ -41,7 +41,7 @@ extension StoreView {
     }
 
     /// The last position of a block that is proved and begins at or beyond the end that the row of its queue tells.
-    func blockBeyond(_ row: RegionRow) throws(HoldfastError) -> UInt64? {
+    private func provedEnd(beyond row: RegionRow) throws(HoldfastError) -> UInt64? {
         var beyond: UInt64?
         try scan(.queue(row.number), from: Key.number(row.nextPosition)) { (key, value) throws(HoldfastError) in
             // A key that a flipped bit made too large is no such block.

@@ -166,7 +166,7 @@ private struct LiveLook: Sendable {
 
     /// `isSlow`: Whether the first run lets two commits pass before it reads.
     init(_ path: String, isSlow: Bool) throws {
-        let reader = try StoreReader.open(path)
+        let reader = try StoreReader.open(path, clock: { 0 })
         let file = try PageFile(File(regular: path + "/data.mdb", O_RDONLY))
         transaction = try file.newestMeta().transaction
         var runs = 0
