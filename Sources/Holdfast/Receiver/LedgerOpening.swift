@@ -35,7 +35,7 @@ extension OpenLedger {
                     + "a mount that is missing. To begin anew, choose another directory."
             )
         }
-        let (environment, file) = try openEnvironment(path, mapSizeBytes)
+        let (environment, file) = try openEnvironment(path, directory, mapSizeBytes)
         let core = try makeTables(environment, file, path)
         try ledgerSystem { () throws(SystemError) in try FileSystem.syncDirectory(path) }
         try ledgerSystem { () throws(SystemError) in try FileSystem.syncDirectory(path + "/..") }
@@ -61,7 +61,7 @@ extension OpenLedger {
             )
         }
         let directory = try StoreDirectory.hold(path) { _ in }
-        let (environment, file) = try openEnvironment(path, mapSizeBytes)
+        let (environment, file) = try openEnvironment(path, directory, mapSizeBytes)
         let lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginWrite() }
         guard let tables = try self.tables(lmdb) else {
             throw HoldfastError(
@@ -84,9 +84,11 @@ extension OpenLedger {
 
     private static func openEnvironment(
         _ path: String,
+        _ directory: StoreDirectory,
         _ mapSizeBytes: Int
     ) throws(HoldfastError) -> (Environment, File) {
         let data = path + "/" + LedgerCore.dataName
+        try directory.take(data)
         let file = try ledgerSystem { () throws(SystemError) in try File(regular: data, O_RDWR | O_CREAT) }
         if try DataFile.isUnmade(file) {
             try ledgerSystem { () throws(SystemError) in try file.truncate(to: 0) }
