@@ -191,7 +191,7 @@ import Testing
         }
     }
 
-    @Test("says how to be rid of what a load left that was killed") func killedLoad() throws {
+    @Test("opens for nobody what a load left that was killed, and says how to be rid of it") func killedLoad() throws {
         let store = try ToolStore()
         try store.run("append", "--region", "eu", input: ToolStore.lines(1...20))
         let copy = store.directory.appending("copy")
@@ -201,6 +201,7 @@ import Testing
             environment: ["HOLDFAST_FAULT": "loadFinish:1"]
         )
         #expect(killed.isSignalled)
+        #expect(try Tool.run(["append", copy, "--region", "eu"], input: "").status == 65)
         let outcome = try Tool.run(["queues", copy])
         #expect(outcome.status == 65 && outcome.talk.contains("\n  rm -r \(copy)\n"), "\(outcome.talk)")
         let doctor = try Tool.run(["doctor", copy, "--format", "table"])
