@@ -156,10 +156,11 @@ private struct Site {
     @Test("is poisoned by a change of another process, and the change stays", arguments: [15, 16] as [UInt64])
     func foreignChange(seed: UInt64) async throws {
         var site = try await Site(seed: seed)
-        // By one that keeps to no lock: nothing tells of it but the number of the last transaction.
+        // By one that keeps to no lock of ours: nothing tells of it but the number of the last transaction, in LMDB's table.
         let other = site.directory.appending("other")
         try FileManager.default.createDirectory(atPath: other, withIntermediateDirectories: false)
         try FileManager.default.copyItem(atPath: site.path + "/data.mdb", toPath: other + "/data.mdb")
+        try FileManager.default.linkItem(atPath: site.path + "/lock.mdb", toPath: other + "/lock.mdb")
         let line = #"{"origin":"o","incarnation":1,"sequence":1,"key":"k","value":"v"}"#
         #expect(try Tool.run(["append", other, "--region", "eu"], input: line).status == 0)
         let data = try FileHandle(forWritingTo: URL(fileURLWithPath: site.path + "/data.mdb"))
