@@ -138,7 +138,7 @@ let package = Package(
                 "CrashWorker", "DiskWorker", "KillWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport",
                 "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
             ],
-            exclude: ["faults.c", "killer.c", "recorder.c", "statfs.c"],
+            exclude: ["faults.c", "killer.c", "recorder.c", "statfs.c", "stopper.c"],
             swiftSettings: strict
         ),
         .testTarget(

@@ -23,8 +23,12 @@ package final class DirectoryLock: Sendable {
     /// Whether who had the lock before this said that it was done: otherwise its process was ended meanwhile, or it failed.
     package let wasClosed: Bool
 
-    private init(file: File, hadStore: Bool = true, wasClosed: Bool = true) {
+    /// Whether the file was not there before.
+    package let isNew: Bool
+
+    private init(file: File, hadStore: Bool = true, wasClosed: Bool = true, isNew: Bool = false) {
         self.file = file
+        self.isNew = isNew
         self.hadStore = hadStore
         self.wasClosed = wasClosed
     }
@@ -38,17 +42,13 @@ package final class DirectoryLock: Sendable {
 
     /// Tries to lock `directory`, without waiting.
     ///
-    /// The file is made when it is missing, and never removed: removing it would let two processes lock two files.
+    /// The file is made when it is missing. Who removes it holds it: whoever waited at its door takes the next one.
     package static func attempt(_ directory: String) throws(SystemError) -> Attempt {
-        let file = try ForkTable.enter { () throws(SystemError) in
-            try File(regular: directory + "/LOCK", O_RDWR | O_CREAT | O_NOFOLLOW)
-        }
-        var isHeld = false
-        defer { if !isHeld { ForkTable.leave(file.descriptor) } }
-        guard try file.setLock(.exclusive) else {
-            return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
-        }
-        isHeld = true
+        let isNew = !FileSystem.exists(directory + "/LOCK")
+        let (file, isHeld) = try lock(directory, O_RDWR, .exclusive)
+        var isKept = false
+        defer { if !isKept { ForkTable.leave(file.descriptor) } }
+        guard isHeld else { return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0))) }
         let before = String(decoding: try file.read(atMost: 1024, at: 0), as: UTF8.self)
         let hadStore = before.contains(storeLine)
         // Information alone: on a full disk the old text stays.
@@ -56,7 +56,33 @@ package final class DirectoryLock: Sendable {
         try? file.write(text)
         try? file.truncate(to: Int64(text.count))
         let wasClosed = before.isEmpty || before.hasSuffix(closedLine)
-        return .held(DirectoryLock(file: file, hadStore: hadStore, wasClosed: wasClosed))
+        isKept = true
+        return .held(DirectoryLock(file: file, hadStore: hadStore, wasClosed: wasClosed, isNew: isNew))
+    }
+
+    /// Opens the LOCK of `directory`, which is made when it is missing, and tries to lock it.
+    ///
+    /// One that was removed before the lock was had is nobody's any more: then the file that has its name is taken.
+    private static func lock(
+        _ directory: String,
+        _ access: CInt,
+        _ lock: File.OpenFileLock
+    ) throws(SystemError) -> (file: File, isHeld: Bool) {
+        var triesLeft = 16
+        while true {
+            let file = try ForkTable.enter { () throws(SystemError) in
+                try File(regular: directory + "/LOCK", access | O_CREAT | O_NOFOLLOW)
+            }
+            do throws(SystemError) {
+                guard try file.setLock(lock) else { return (file, false) }
+                triesLeft -= 1
+                guard triesLeft > 0, FileSystem.hasLeft(file.path, try file.identity()) else { return (file, true) }
+            } catch {
+                ForkTable.leave(file.descriptor)
+                throw error
+            }
+            ForkTable.leave(file.descriptor)
+        }
     }
 
     private static let storeLine = "a store is here\n"
@@ -83,10 +109,9 @@ package final class DirectoryLock: Sendable {
     /// - Returns: Nil where there is none and none can be made: then no writer has been here, and none can come.
     package static func attemptShared(_ directory: String) throws(SystemError) -> Attempt? {
         let file: File
+        let isHeld: Bool
         do throws(SystemError) {
-            file = try ForkTable.enter { () throws(SystemError) in
-                try File(regular: directory + "/LOCK", O_RDONLY | O_CREAT | O_NOFOLLOW)
-            }
+            (file, isHeld) = try lock(directory, O_RDONLY, .shared)
         } catch {
             let isForbidden = error.number == EACCES || error.number == EROFS
             guard isForbidden, FileSystem.exists(directory), !FileSystem.exists(directory + "/LOCK") else {
@@ -94,12 +119,10 @@ package final class DirectoryLock: Sendable {
             }
             return nil
         }
-        var isHeld = false
-        defer { if !isHeld { ForkTable.leave(file.descriptor) } }
-        guard try file.setLock(.shared) else {
+        guard isHeld else {
+            defer { ForkTable.leave(file.descriptor) }
             return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
         }
-        isHeld = true
         return .held(DirectoryLock(file: file))
     }
 
@@ -135,34 +158,4 @@ package final class DirectoryLock: Sendable {
         let bytes = (try? File(path, O_RDONLY).read(atMost: 256)) ?? []
         return bytes.isEmpty ? "unknown" : String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
     }
-}
-
-/// The descriptors that a child made by `fork` must close.
-///
-/// `fork` waits for the lock, so that no child begins between the opening of a descriptor and its entry here; the child
-/// finds the table whole, and closes what is in it.
-private enum ForkTable {
-    private static let descriptors: Lock<Set<CInt>> = {
-        // The child has no other thread, and nothing that allocates may run in it: the set is only read.
-        _ = pthread_atfork(
-            { descriptors.hold() },
-            { descriptors.release() },
-            {
-                descriptors.release()
-                descriptors.withLock { for descriptor in $0 { Glibc.close(descriptor) } }
-            }
-        )
-        return Lock([])
-    }()
-
-    /// Opens a descriptor with `body`, and enters it.
-    static func enter(_ body: () throws(SystemError) -> File) throws(SystemError) -> File {
-        try descriptors.withLock { (descriptors) throws(SystemError) in
-            let file = try body()
-            descriptors.insert(file.descriptor)
-            return file
-        }
-    }
-
-    static func leave(_ descriptor: CInt) { descriptors.withLock { _ = $0.remove(descriptor) } }
 }

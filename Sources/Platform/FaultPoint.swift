@@ -118,7 +118,7 @@ package enum FaultPoint: String, Sendable, CaseIterable {
     case buildCompleteAgain
     /// The names of the new file and of its directory have been synced.
     case buildNamesSync
-    /// The destination of a copy has its LOCK.
+    /// The directory of a new store is held, and was empty.
     case copyLock
     /// The copy of a compaction in place is whole, beside the old file.
     case compactCopy

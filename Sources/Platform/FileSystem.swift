@@ -44,7 +44,8 @@ package enum FileSystem {
         try removeDirectory(path)
     }
 
-    private static func isLink(_ path: String) -> Bool {
+    /// Whether a symbolic link is at `path`.
+    package static func isLink(_ path: String) -> Bool {
         var status = stat()
         return unsafe lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
     }

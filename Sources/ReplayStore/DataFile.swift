@@ -17,22 +17,7 @@ package enum DataFile {
     /// - Throws: `notFound` when there is no file, or one that was never whole; `damaged` when a meta page is no meta page, or the file is too short.
     @discardableResult
     package static func inspect(_ path: String) throws(HoldfastError) -> PageFile {
-        let file: File
-        do throws(SystemError) {
-            file = try File(regular: path, O_RDONLY)
-        } catch {
-            guard error.number == ENOENT || error.number == ENOTDIR else { throw HoldfastError(error) }
-            let lock = path.dropLast(name.count) + "LOCK"
-            guard !FileSystem.exists(String(lock)) else {
-                throw HoldfastError(
-                    code: .notFound,
-                    message:
-                        "'\(path)' is gone: the LOCK beside it says that a store was here. Make no new one; look for the "
-                        + "file, or for a mount that is missing."
-                )
-            }
-            throw HoldfastError(code: .notFound, message: "There is no store here: '\(path)' is not there.")
-        }
+        let file = try open(path)
         let looked = Result { () throws(PageError) in
             let pages = try PageFile(file)
             let newest = try pages.newestMeta()
@@ -52,6 +37,27 @@ package enum DataFile {
         case .failure(let error):
             guard error.system == nil else { throw HoldfastError(error) }
             throw damaged(error.description, path)
+        }
+    }
+
+    /// Opens the file to be read.
+    ///
+    /// - Throws: `notFound` when there is none, which says whether one was there.
+    static func open(_ path: String) throws(HoldfastError) -> File {
+        do throws(SystemError) {
+            return try File(regular: path, O_RDONLY)
+        } catch {
+            guard error.number == ENOENT || error.number == ENOTDIR else { throw HoldfastError(error) }
+            let lock = path.dropLast(name.count) + "LOCK"
+            guard !FileSystem.exists(String(lock)) else {
+                throw HoldfastError(
+                    code: .notFound,
+                    message:
+                        "'\(path)' is gone: the LOCK beside it says that a store was here. Make no new one; look for the "
+                        + "file, or for a mount that is missing."
+                )
+            }
+            throw HoldfastError(code: .notFound, message: "There is no store here: '\(path)' is not there.")
         }
     }
 

@@ -30,8 +30,8 @@ package enum MachineRows {
                 throw HoldfastError(
                     code: .damaged,
                     message:
-                        "The controller's row '\(what)' is missing. Keep a copy of the store and run 'holdfast check "
-                        + "--level full'."
+                        "The controller's row '\(what)' is missing. Keep a copy of the store and run "
+                        + "'holdfast check --level full'."
                 )
             }
             return fields

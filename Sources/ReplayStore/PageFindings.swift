@@ -59,7 +59,7 @@ enum PageFindings {
             message: (page.map { "Page \($0): " } ?? "") + what + ".",
             action: severity == .warning
                 ? "Nothing is damaged. 'holdfast compact' writes the store anew."
-                : "Open the store no more: keep a copy, and run 'holdfast recover' on it."
+                : "Open the store no more: keep a copy, and run 'holdfast recover STORE --to NEW', or restore a backup."
         )
     }
 }

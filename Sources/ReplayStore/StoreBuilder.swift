@@ -10,6 +10,8 @@ package final class StoreBuilder {
     private let path: String
     private let file: String
     private let environment: Environment
+    /// The directory, where it is a new store's.
+    private let destination: StoreDestination?
     private var databases: [Table: Database] = [:]
     private var batch: [(table: Table, key: [UInt8], value: [UInt8])] = []
     private var batchBytes = 0
@@ -18,19 +20,29 @@ package final class StoreBuilder {
     /// Bytes that are put in one transaction: LMDB keeps the pages of a transaction in memory.
     private static let batchBytesMax = 16 << 20
 
-    /// Begins the data file `file` in the directory at `path`, in which no file of that name may be.
-    package init(_ path: String, file: String = "data.mdb") throws(HoldfastError) {
+    /// Begins a new store at `path`, or the file `file` beside the data file of one that the caller holds.
+    ///
+    /// A new store's directory is empty or not there; it is held until the store is complete. What was made of one that is
+    /// never complete goes with the builder.
+    package init(_ path: String, file: String = DataFile.name) throws(HoldfastError) {
         self.path = path
         self.file = file
-        environment = try engine { () throws(LMDBError) in
-            try Environment(
-                path: file == DataFile.name ? path : path + "/" + file,
-                isDirectory: file == DataFile.name,
-                access: .bulk,
-                mapSizeBytes: StoreLimits.mapSizeBytes,
-                databasesMax: StoreLimits.databasesMax,
-                readersMax: StoreLimits.readersMax
-            )
+        let isNew = file == DataFile.name
+        do throws(HoldfastError) {
+            destination = isNew ? try StoreDestination(path) : nil
+            if let destination { try destination.makeData() } else { try StoreDestination.makeFile(path + "/" + file) }
+            environment = try engine { () throws(LMDBError) in
+                try Environment(
+                    path: isNew ? path : path + "/" + file,
+                    isDirectory: isNew,
+                    access: .bulk,
+                    mapSizeBytes: StoreLimits.mapSizeBytes,
+                    databasesMax: StoreLimits.databasesMax,
+                    readersMax: StoreLimits.readersMax
+                )
+            }
+        } catch {
+            throw Self.explained(error, path)
         }
         try put([1], key: Key.text(Superblock.Name.incomplete.rawValue), in: .superblock)
         try flush()
@@ -93,8 +105,16 @@ package final class StoreBuilder {
             try body(&transaction)
             try transaction.commit()
         } catch {
-            throw HoldfastError(error).at(path)
+            throw Self.explained(HoldfastError(error), path)
         }
+    }
+
+    private static func explained(_ error: HoldfastError, _ path: String) -> HoldfastError {
+        error.at(path).whereFull(
+            path,
+            "The disk is full: the new store does not fit. What was written of it has been removed. Free space, or choose "
+                + "another disk."
+        )
     }
 
     /// Adds the superblock; on return everything is on the disk, and can be proved before it is called complete.
@@ -110,7 +130,7 @@ package final class StoreBuilder {
         try sync()
     }
 
-    /// Makes the file a whole store; on return that is on the disk, and its name with it.
+    /// Makes the file a whole store; on return that is on the disk, and its name with it, and a new store can be opened.
     package func complete() throws(HoldfastError) {
         try engine { () throws(LMDBError) in try environment.syncEachCommit() }
         let key = Key.text(Superblock.Name.incomplete.rawValue)
@@ -132,9 +152,18 @@ package final class StoreBuilder {
         try system { () throws(SystemError) in try FileSystem.syncDirectory(self.path) }
         try system { () throws(SystemError) in try FileSystem.syncDirectory(self.path + "/..") }
         FaultPoint.reach(.buildNamesSync)
+        try destination?.done()
     }
 
     private func sync() throws(HoldfastError) {
+        do throws(HoldfastError) {
+            try syncAll()
+        } catch {
+            throw Self.explained(error, path)
+        }
+    }
+
+    private func syncAll() throws(HoldfastError) {
         // LMDB leaves out pages that a transaction took and gave back: the file must be as long as it says all the same.
         let information = try engine { () throws(LMDBError) in try environment.information() }
         let pageSize = try engine { () throws(LMDBError) in try environment.pageSize() }

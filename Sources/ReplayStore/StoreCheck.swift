@@ -135,7 +135,7 @@ struct Checker {
                 first: positions?.lowerBound,
                 last: positions?.upperBound,
                 table: table.name,
-                message: message,
+                message: message.hasSuffix(".") ? message : message + ".",
                 action: action
             )
         )

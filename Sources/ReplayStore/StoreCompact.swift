@@ -29,7 +29,7 @@ package enum StoreCompact {
     ///
     /// The source is not touched, and may be in use: the copy is the store as of one commit.
     ///
-    /// On return the copy is checked and on the disk. When it throws, what is at `destination` is no store.
+    /// On return the copy is checked and on the disk. When it throws, nothing is left of it at `destination`.
     ///
     /// `progress`: Called with the pairs done and the pairs in all.
     package static func copy(
@@ -39,62 +39,20 @@ package enum StoreCompact {
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> Report {
         let reader = try StoreReader.open(source, by: .transaction)
-        let isNew = !FileSystem.exists(destination)
-        try makeDestination(destination)
         do throws(HoldfastError) {
-            let report = try write(reader, destination, DataFile.name, rewriting, progress)
-            // Readers lock it where they may not write, such as a backup on a medium that is read only.
-            _ = try system { () throws(SystemError) in try DirectoryLock.attemptShared(destination) }
-            FaultPoint.reach(.copyLock)
-            try system { () throws(SystemError) in try FileSystem.syncDirectory(destination) }
-            return report
+            return try write(reader, destination, DataFile.name, rewriting, progress)
         } catch {
-            let failure = explained(error, destination)
-            // What is left of a copy is no store, and would be in the way of the next try.
-            for name in [DataFile.name, "LOCK"] { try? FileSystem.remove(destination + "/" + name) }
-            if isNew { try? FileSystem.removeDirectory(destination) }
-            throw failure
+            throw explained(error, destination)
         }
     }
 
     /// The same error, saying what is on the disk now.
-    ///
-    /// LMDB calls a write that a full disk cut short an I/O error.
     private static func explained(_ error: HoldfastError, _ path: String) -> HoldfastError {
-        let free = (try? FileSystem.freeBytes(at: path)) ?? .max
-        guard error.code == .full || error.code == .ioFailed && free < 1 << 20 else { return error }
-        var explained = HoldfastError(
-            code: .full,
-            message:
-                "The disk is full: the copy does not fit beside the store, which is as it was. What was written of it "
-                + "has been removed. Free space, or copy to another disk with --to."
-        ).at(path)
-        explained.field = "disk"
-        explained.systemCall = error.systemCall
-        return explained
-    }
-
-    /// Makes the directory for a new store, unless it is there and empty.
-    static func makeDestination(_ path: String) throws(HoldfastError) {
-        guard FileSystem.exists(path) else {
-            do throws(SystemError) {
-                return try FileSystem.makeDirectory(path)
-            } catch {
-                throw HoldfastError(error).at(path)
-            }
-        }
-        let names: [String]
-        do throws(SystemError) {
-            names = try FileSystem.names(in: path)
-        } catch {
-            throw HoldfastError(error).at(path)
-        }
-        guard names.isEmpty else {
-            throw HoldfastError(
-                code: .alreadyExists,
-                message: "'\(path)' is there already, and not empty. Choose a new directory."
-            ).at(path)
-        }
+        error.whereFull(
+            path,
+            "The disk is full: the copy does not fit beside the store, which is as it was. What was written of it has been "
+                + "removed. Free space, or copy to another disk with --to."
+        )
     }
 
     /// Writes the store at `path` anew in its own directory, and puts the new file in the place of the old one.
@@ -116,6 +74,8 @@ package enum StoreCompact {
         }
         let held = try StoreDirectory.hold(path) { _ in }
         do throws(HoldfastError) {
+            // By a link another directory would keep the old file, and who has it open there would go on with it.
+            try held.take(path + "/" + DataFile.name)
             // What is wrong with a meta page would be gone with the old file, and nobody would know.
             try held.prove(path + "/" + DataFile.name)
         } catch {

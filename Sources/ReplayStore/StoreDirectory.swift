@@ -14,10 +14,11 @@ package final class StoreDirectory: Sendable {
 
     private struct Held: Sendable {
         var environment: Environment?
+        var data: FileLock?
         var lock: DirectoryLock?
     }
 
-    /// Directories that this process has open, by identity: the path alone can lie.
+    /// Directories and data files that this process has open, by identity: the path alone can lie.
     private static let open = Lock<Set<FileIdentity>>([])
 
     private init(path: String, _ directory: File, _ identity: FileIdentity, _ lock: DirectoryLock) {
@@ -28,21 +29,33 @@ package final class StoreDirectory: Sendable {
     }
 
     deinit {
-        held.withLock { held in
+        let data = held.withLock { held in
+            let data = held.data?.identity
             held.environment = nil
+            held.data = nil
             held.lock = nil
+            return data
         }
-        _ = Self.open.withLock { $0.remove(identity) }
+        Self.open.withLock { open in
+            open.remove(identity)
+            if let data { open.remove(data) }
+        }
     }
 
     /// Takes the directory, and refuses the file systems where a lock or a map cannot be trusted.
     ///
+    /// `allowsNetwork`: Whether it may be on a network file system: so may a copy that nobody writes to afterwards.
     /// `warn`: Called with what is doubtful but not refused.
-    package static func hold(_ path: String, warn: (String) -> Void) throws(HoldfastError) -> StoreDirectory {
+    package static func hold(
+        _ path: String,
+        allowsNetwork: Bool = false,
+        warn: (String) -> Void
+    ) throws(HoldfastError) -> StoreDirectory {
         switch try system({ () throws(SystemError) in try FileSystem.kind(at: path) }) {
         case .local: break
         case .overlay(let name):
             warn("'\(path)' is on \(name): keep it on a volume of its own, so that it outlives the container.")
+        case .network where allowsNetwork: break
         case .network(let name):
             throw HoldfastError(
                 code: .networkFileSystem,
@@ -92,6 +105,39 @@ package final class StoreDirectory: Sendable {
     /// Whether a store was whole in the directory once.
     package var hadStore: Bool { held.withLock { $0.lock?.hadStore ?? false } }
 
+    /// Whether the directory's LOCK was not there before.
+    var isLockNew: Bool { held.withLock { $0.lock?.isNew ?? false } }
+
+    /// Takes the data file itself too, until this goes: it can have other names, in other directories.
+    ///
+    /// It is made when it is missing.
+    ///
+    /// - Throws: `inUse` where another process has it, `alreadyOpen` where this one has, and `invalidConfiguration` for a
+    ///   symbolic link.
+    package func take(_ data: String) throws(HoldfastError) {
+        let attempt: FileLock.Attempt
+        do throws(SystemError) {
+            attempt = try FileLock.attempt(data)
+        } catch {
+            guard error.number == ELOOP else { throw HoldfastError(error).at(path) }
+            throw HoldfastError.isLink(data).at(path)
+        }
+        switch attempt {
+        case .held(let lock):
+            _ = Self.open.withLock { $0.insert(lock.identity) }
+            held.withLock { $0.data = lock }
+        case .busy(let identity):
+            let isHere = Self.open.withLock { $0.contains(identity) }
+            throw HoldfastError(
+                code: isHere ? .alreadyOpen : .inUse,
+                message:
+                    "\(isHere ? "This process" : "Another process") has the data file '\(data)' open by another name, "
+                    + "in another directory: it is one file, and two writers would undo each other. Stop the other one, and "
+                    + "keep the file in one directory only."
+            ).at(path)
+        }
+    }
+
     /// Notes that a store is whole in the directory.
     package func noteStore() throws(HoldfastError) {
         guard let lock = held.withLock({ $0.lock }) else { return }
@@ -119,6 +165,7 @@ package final class StoreDirectory: Sendable {
             let size = try system { () throws(SystemError) in try File(regular: data, O_RDONLY).size() }
             if size > 0 { try prove(data) }
         }
+        try take(data)
         try removeLeftovers()
         try system { () throws(SystemError) in try Self.makeLockFile(path) }
         FaultPoint.reach(.lockFileMake)
@@ -159,5 +206,19 @@ package final class StoreDirectory: Sendable {
             try system { () throws(SystemError) in try FileSystem.remove(path + "/" + name) }
             FaultPoint.reach(.leftoverRemove)
         }
+    }
+}
+
+extension HoldfastError {
+    /// What a data file is refused with that is a symbolic link, where it would be written, or its readers would be noticed.
+    static func isLink(_ data: String) -> Self {
+        var error = Self(
+            code: .invalidConfiguration,
+            message:
+                "'\(data)' is a symbolic link, so that two directories lead to one file, and two processes could write "
+                + "it at once. Nothing was touched. Give the directory that the file itself is in, or move the file here."
+        )
+        error.field = "data.mdb"
+        return error
     }
 }

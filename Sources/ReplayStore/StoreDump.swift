@@ -228,7 +228,6 @@ package final class StoreLoader {
         level: Int = 1
     ) throws(HoldfastError) {
         self.store = store
-        try StoreCompact.makeDestination(path)
         builder = try StoreBuilder(path)
         self.level = level
         for region in regions {

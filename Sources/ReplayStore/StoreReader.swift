@@ -83,6 +83,7 @@ package final class StoreReader {
         isComplete: Bool
     ) throws(HoldfastError) -> StoreReader {
         try StoreDirectory.checkNotOpenHere(path)
+        try checkOneName(path)
         guard (try? StoreDirectory.makeLockFile(path)) != nil else {
             return try openAlone(path, data, isComplete: isComplete)
         }
@@ -98,6 +99,28 @@ package final class StoreReader {
             )
         }
         return try StoreReader(path, .transaction(environment), nil, isComplete: isComplete)
+    }
+
+    /// Refuses a data file that has a writer by another name: that one looks for readers in another `lock.mdb`, and would
+    /// write over what is read here.
+    private static func checkOneName(_ path: String) throws(HoldfastError) {
+        let data = path + "/" + DataFile.name
+        guard !FileSystem.isLink(data) else { throw .isLink(data) }
+        // Twice, since a writer of this directory can end between the two questions.
+        for _ in 0..<2 {
+            let isElsewhere = try system { () throws(SystemError) in
+                let isHeld = try FileLock.isHeld(data)
+                let user = try DirectoryLock.user(of: path)
+                return isHeld && user == nil
+            }
+            guard isElsewhere else { return }
+        }
+        throw HoldfastError(
+            code: .inUse,
+            message:
+                "A process has the data file '\(data)' open by another name, in another directory. Give that directory, and "
+                + "keep the file in one only."
+        )
     }
 
     /// Opens the store's pages for who cannot enter himself in `lock.mdb`, and keeps writers out meanwhile.

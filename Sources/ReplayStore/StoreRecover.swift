@@ -88,9 +88,8 @@ package enum StoreRecover {
         now: Timestamp,
         progress: (Int64, Int64) -> Void = { _, _ in }
     ) throws(HoldfastError) -> Report {
-        let data = try system { () throws(SystemError) in
-            try File(regular: path + "/" + DataFile.name, O_RDONLY)
-        }
+        let data: File
+        do throws(HoldfastError) { data = try DataFile.open(path + "/" + DataFile.name) } catch { throw error.at(path) }
         let file = try pages { () throws(PageError) in try PageFile.salvaging(data) }
         var source = try pages { () throws(PageError) in try Source(file) }
         var salvage = try Salvage(file, source.leaves, progress)
@@ -121,7 +120,8 @@ package enum StoreRecover {
         guard !rows.regions.isEmpty || !rows.blocks.isEmpty else {
             throw HoldfastError(
                 code: .damaged,
-                message: "No row and no block of a store was found in the data file: nothing can be recovered."
+                message: "No row and no block of a store was found in the data file: nothing can be recovered. "
+                    + "Restore a backup, if there is one."
             ).at(path)
         }
         let recovery = Recovery(file, rows, knowledge, isTrusted: source.isTrusted, now: now)

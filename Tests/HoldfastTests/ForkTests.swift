@@ -69,6 +69,11 @@ private func storeRefusesFork() async throws {
     try #require(unsafe poll(&waiting, 1, 20_000) == 1, "the child was not refused")
     var said: UInt8 = 0
     #expect(unsafe read(answer[0], &said, 1) == 1 && said == UInt8(ascii: "r"), "the child was not refused")
+    // It has none of the descriptors with a lock: with one, it would keep the lock when this process is killed.
+    let (mine, others) = (try descriptors(getpid(), below: path), try descriptors(child, below: path))
+    #expect(mine.contains("LOCK") && !others.contains("LOCK"))
+    let data = [mine, others].map { names in names.count { $0 == "data.mdb" } }
+    #expect(data[0] == data[1] + 1, "\(data)")
     await controller.close()
     // The child is there still, and so would be its copy of the lock.
     let again = try await RegionFailoverController.open(at: path, options: Deployment.options)
@@ -104,6 +109,15 @@ private func dieBesideFork(_ path: String) async throws {
     try #require(unsafe poll(&waiting, 1, 20_000) == 1, "the child did not begin")
     try "\(child)".write(toFile: path + ".child", atomically: true, encoding: .utf8)
     kill(getpid(), SIGKILL)
+}
+
+/// The names of the files of a store that a process has open, one for each descriptor.
+private func descriptors(_ process: pid_t, below path: String) throws -> [String] {
+    let place = "/proc/\(process)/fd"
+    return try FileManager.default.contentsOfDirectory(atPath: place).compactMap { number in
+        let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "\(place)/\(number)")
+        return target.flatMap { $0.hasPrefix(path + "/") ? String($0.dropFirst(path.count + 1)) : nil }
+    }
 }
 
 private func ledgerRefusesFork() async throws {

@@ -40,6 +40,16 @@ enum Advice {
         return "\(what) Is the path right, and is the disk mounted?"
     }
 
+    /// `text` with the store's path in the commands that it names.
+    static func naming(_ path: String, _ text: String) -> String {
+        // The library names the path of a copy there, and means what it was made from.
+        guard !text.contains("on the source") else { return text }
+        let (store, new) = (shellQuoted(path), shellQuoted(path + "-recovered"))
+        return text.replacing("holdfast recover STORE --to NEW", with: "holdfast recover \(store) --to \(new)")
+            .replacing("holdfast check --level", with: "holdfast check \(store) --level")
+            .replacing("clear-resync STORE", with: "clear-resync \(store)")
+    }
+
     /// The names of a store's regions; none where it cannot be read.
     static func regions(of path: String) -> [String] {
         let names = try? StoreReader.open(path).look { (view) throws(HoldfastError) in try view.regionRows().map(\.0) }

@@ -28,7 +28,11 @@ struct Check: ParsableCommand {
         let lock =
             level == .quick ? nil : try ClosedStore.lock(argument.store, otherwise: ", or check it with --level quick.")
         defer { withExtendedLifetime(lock) {} }
-        let report = try StoreCheck.run(argument.store, level: level)
+        var report = try StoreCheck.run(argument.store, level: level)
+        for index in report.findings.indices {
+            report.findings[index].message = Advice.naming(argument.store, report.findings[index].message)
+            report.findings[index].action = Advice.naming(argument.store, report.findings[index].action)
+        }
         switch format.forObject {
         case .table: try printTable(report)
         case .json, .jsonl:

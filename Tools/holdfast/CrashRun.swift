@@ -20,6 +20,9 @@ struct CrashRun {
 
         init(_ directory: String) { self.directory = directory }
 
+        /// Whether a run was here.
+        var isMade: Bool { FileSystem.exists(journal) || FileSystem.exists(output) }
+
         private static let operations = 400
 
         func workload(seed: UInt64, life: UInt64, empties: Bool) -> CrashWorkload {
@@ -46,6 +49,8 @@ struct CrashRun {
     private var toldAt: Int64 = 0
 
     private(set) var place: Place?
+    /// Every place that was made.
+    private(set) var made: [Place] = []
     private(set) var rounds: UInt64 = 0
     private(set) var kills: UInt64 = 0
     private(set) var killsBeforeWork: UInt64 = 0
@@ -95,6 +100,7 @@ struct CrashRun {
         stores += 1
         let fresh = Place("\(directory)/\(stores)")
         try FileSystem.makeDirectory(fresh.directory)
+        made.append(fresh)
         place = fresh
         verifier = CrashVerifier(store: fresh.store, journal: fresh.journal, seed: seed &+ stores)
     }
@@ -103,7 +109,7 @@ struct CrashRun {
     private mutating func finishStore() throws {
         guard let place else { return }
         let child = try start(place, ["--worker-empties"])
-        if let ending = try wait(child) { note(ending, isKilled: false) }
+        if let ending = try wait(child) { try note(ending, isKilled: false) }
         if violations.isEmpty { try verify() }
         guard violations.isEmpty else { return }
         finished = tally
@@ -142,7 +148,7 @@ struct CrashRun {
         }
         child.kill()
         guard let ending = try wait(child) else { return }
-        note(ending, isKilled: true)
+        try note(ending, isKilled: true)
         if violations.isEmpty { try verify() }
     }
 
@@ -156,20 +162,21 @@ struct CrashRun {
 
     private static func size(_ path: String) -> Int64 { (try? File(path, 0).size()) ?? 0 }
 
-    private mutating func note(_ ending: ChildProcess.Ending, isKilled: Bool) {
+    private mutating func note(_ ending: ChildProcess.Ending, isKilled: Bool) throws {
         let killed: Int32 = 9
         switch ending {
         case .signalled(killed) where isKilled: kills += 1
         case .exited(0): break
         default:
-            let said = place.flatMap { try? File($0.output, 0).read(atMost: 4096) } ?? []
+            let bytes = place.flatMap { try? File($0.output, 0).read(atMost: 4096) } ?? []
+            let said = String(decoding: bytes, as: UTF8.self)
+            if let reason = Self.fullDisk(said, directory) { throw FullDisk(reason: reason) }
             violations.append(
                 ConservationViolation(
                     kind: .damaged,
                     region: nil,
                     positions: nil,
-                    detail:
-                        "a process could not go on with the store (\(ending)): \(String(decoding: said, as: UTF8.self))"
+                    detail: "a process could not go on with the store (\(ending)): \(said)"
                 )
             )
         }
@@ -204,4 +211,45 @@ struct CrashRun {
     }
 
     private func show(_ text: String) { try? File(adopting: 2, path: "stderr").write(Array(text.utf8)) }
+}
+
+// MARK: A full disk, on which nothing was promised
+
+extension CrashRun {
+    /// A process could not go on, for want of room.
+    private struct FullDisk: Error { var reason: String }
+
+    /// What a process said that a full disk has ended, on one line; nil where it was something else.
+    private static func fullDisk(_ said: String, _ directory: String) -> String? {
+        let isSaid = ["disk is full", "No space left", "quota exceeded"].contains { said.contains($0) }
+        let free = (try? FileSystem.freeBytes(at: directory)) ?? .max
+        guard isSaid || free < 1 << 20 else { return nil }
+        let line = said.split(separator: "\n").first.map(String.init) ?? "a process could not go on"
+        return printable(line.trimmingPrefix("holdfast: ").trimmingSuffix("."))
+    }
+
+    /// Why a run ended, where that was for a full disk; nil where it was something else.
+    static func fullDisk(_ error: any Error) -> String? {
+        switch error {
+        case let full as FullDisk: full.reason
+        case let error as HoldfastError where error.code == .full: printable("\(error)")
+        case let error as SystemError where HoldfastError(error).code == .full: printable(error.description)
+        default: nil
+        }
+    }
+
+    /// How much room is missing on the disk for a run, in MiB.
+    static func mebibytesMissing(in directory: String) -> UInt64 {
+        let free = ((try? FileSystem.freeBytes(at: directory)) ?? 0) >> 20
+        return mebibytes > free ? mebibytes - free : 1
+    }
+
+    /// More than the stores of a run have taken.
+    private static let mebibytes: UInt64 = 256
+}
+
+extension Substring {
+    fileprivate func trimmingSuffix(_ suffix: String) -> String {
+        String(hasSuffix(suffix) ? dropLast(suffix.count) : self)
+    }
 }

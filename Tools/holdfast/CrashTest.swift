@@ -11,7 +11,7 @@ struct CrashTest: AsyncParsableCommand {
         commandName: "crashtest",
         abstract: "Kill a process at work on a store again and again, on this disk, and check what it leaves.",
         discussion: """
-            In DIR, which must be empty or not there, a process makes a store of three regions and works on it: appends of one and \
+            In DIR, which must be empty, the root of a new disk, or not there, a process makes a store of three regions and works on it: appends of one and \
             of many writes, batches with acknowledgements, drains, limits that drop and refuse, dead letters, failovers, regions \
             that come and go. It is killed with SIGKILL at a random moment. Then the store is checked in full, and compared with \
             what the process was told before it died: no write is missing whose append had returned, none is changed, doubled \
@@ -20,7 +20,7 @@ struct CrashTest: AsyncParsableCommand {
             with the store; every 25 rounds a new one is begun.
 
             It ends after --seconds or --rounds, or when it is interrupted. Exit code 0: all is well, and what it made is removed, \
-            unless --keep. 65: it is not; the violations are printed, and the store is kept.
+            unless --keep. 65: it is not; the violations are printed, and the store is kept. 74: the disk ran full, so nothing is said.
 
             SIGKILL is no loss of power: what a process has handed to the system outlives it.
 
@@ -74,12 +74,17 @@ struct CrashTest: AsyncParsableCommand {
             try run.run { isInterrupted.withLock { $0 } }
         } catch {
             run.endProgress()
-            throw error
+            guard let reason = CrashRun.fullDisk(error) else { throw error }
+            // What is on a full disk is of no use, and in the way.
+            if !keep { remove(run, isNew) }
+            throw Failure(
+                .inputOutput,
+                code: "full",
+                "The disk ran full, so the test says nothing: \(reason). Free \(CrashRun.mebibytesMissing(in: directory)) MiB "
+                    + "on it, or test on another one."
+            )
         }
-        if run.violations.isEmpty, !keep {
-            try FileSystem.removeTree(directory)
-            if !isNew { try FileSystem.makeDirectory(directory) }
-        }
+        if run.violations.isEmpty, !keep { remove(run, isNew) }
         try tell(run, chosen)
     }
 
@@ -90,14 +95,43 @@ struct CrashTest: AsyncParsableCommand {
             try FileSystem.makeDirectory(directory)
             return true
         }
-        guard try FileSystem.names(in: directory).isEmpty else {
+        let names = try FileSystem.names(in: directory).filter { $0 != Self.ownOfDisk || !isDirectory($0) }
+        let left = names.filter { CrashRun.Place("\(directory)/\($0)").isMade }
+        guard names.isEmpty else {
+            guard left == names else {
+                throw Failure(
+                    .cannotCreate,
+                    code: "alreadyExists",
+                    "'\(directory)' is not empty. Give a directory that is empty, or not there: nothing of yours is touched then."
+                )
+            }
             throw Failure(
                 .cannotCreate,
                 code: "alreadyExists",
-                "'\(directory)' is not empty. Give a directory that is empty, or not there: nothing of yours is touched then."
+                "'\(directory)' has what a crashtest made that was killed, was told to keep it, found something, or is still "
+                    + "at work. If you need it no more, remove it and try again.",
+                next: "rm -r " + left.map { shellQuoted("\(directory)/\($0)") }.joined(separator: " ")
             )
         }
         return false
+    }
+
+    /// What a new file system has in its root.
+    private static let ownOfDisk = "lost+found"
+
+    private func isDirectory(_ name: String) -> Bool { FileSystem.isDirectory("\(directory)/\(name)") }
+
+    /// Removes what was made, and nothing else.
+    private func remove(_ run: CrashRun, _ isNew: Bool) {
+        for place in run.made {
+            do throws(SystemError) {
+                try FileSystem.removeTree(place.directory)
+            } catch {
+                talk("holdfast: '\(place.directory)' could not be removed: \(error.description)")
+            }
+        }
+        // Unless somebody has put something into it.
+        if isNew { try? FileSystem.removeDirectory(directory) }
     }
 
     private func tell(_ run: CrashRun, _ seed: UInt64) throws {
@@ -132,7 +166,8 @@ struct CrashTest: AsyncParsableCommand {
         try printObject(format.forObject, .object(members), facts)
         guard isGood else {
             talk(
-                "holdfast: the store broke its promises: \(run.violations.count) violations. Please report them, with \(directory)."
+                "holdfast: the store broke its promises: \(counted(UInt64(run.violations.count), "violation")). Please report "
+                    + "what was found, with \(directory)."
             )
             throw ExitStatus.damaged.exitCode
         }

@@ -63,8 +63,16 @@ struct Failure: Error {
             default: break
             }
         }
+        if error.code == .damaged, HoldfastTool.verb == "recover" {
+            // Who recovers has looked, and was sent here by what he saw.
+            error.message = error.message.replacing(
+                "Stop, keep a copy of the directory, and run 'holdfast check --level deep'.",
+                with: "Nothing can be recovered. Restore a backup, if there is one."
+            )
+        }
         // The library's words for what a program does; the tool has no such verb.
         error.message = Advice.withOwner(error.message.replacing(", or add it with configure", with: ""))
+        if let path = error.path { error.message = Advice.naming(path, error.message) }
         status = error.status
         message = error.message
         json = .object([("error", .object(error.members + more))])
@@ -125,6 +133,9 @@ extension HoldfastError {
         }
     }
 
+    /// Whether the path leads to a data file.
+    private var hasStore: Bool { path.map { FileSystem.exists($0 + "/data.mdb") } ?? false }
+
     /// The command to type next, where there is one that helps.
     fileprivate var next: String? {
         guard let path = path.map(shellQuoted) else { return nil }
@@ -133,7 +144,12 @@ extension HoldfastError {
         case .notFound where message.contains("a store was here"): "ls -la \(path)"
         case .notFound: "holdfast init \(path) --local us-east-1 --regions us-east-1,eu-west-1"
         case .unknownRegion, .illegalTransition, .noSecondaryAvailable, .staleEpoch: "holdfast region status \(path)"
+        // There is nothing to look at any more, or nothing that a look would help.
+        case .damaged where HoldfastTool.verb == "recover": nil
+        // What is wrong with a page shows in a walk over the pages.
+        case .damaged where message.contains("The data file"): "holdfast check \(path) --level deep"
         case .damaged: "holdfast check \(path) --level full"
+        case .full where !hasStore: nil
         case .needsResync: "holdfast region clear-resync \(path) \(region)"
         case .full, .replayPending, .positionOutOfRange: "holdfast queues \(path)"
         case .inUse: "holdfast doctor \(path)"

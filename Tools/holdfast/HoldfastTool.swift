@@ -14,7 +14,7 @@ import Platform
 
             Results go to standard output, everything else to standard error. Exit codes: 0 fine, 1 refused or other, \
             64 usage, 65 damaged or malformed, 66 not found, 73 cannot create, 74 input or output, 75 in use or not \
-            reached (try later), 77 permission, 78 format too new.
+            reached (try later), 77 permission, 78 format too new, 130 ended by Ctrl-C.
             """,
         version: toolVersion,
         groupedSubcommands: [

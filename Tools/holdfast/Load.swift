@@ -12,7 +12,7 @@ struct Load: ParsableCommand {
         abstract: "Make a new store from what 'dump' printed.",
         discussion: """
             The new store has an identity of its own; everything else is as it was dumped. Until the trailer has been \
-            read and everything fits, it is marked incomplete, and nothing opens it.
+            read and everything fits, it is marked incomplete, and nothing opens it; when that fails, it is removed.
 
             Examples:
               holdfast load ./new-store store.jsonl
@@ -104,8 +104,7 @@ struct Load: ParsableCommand {
         Failure(
             .damaged,
             code: "damaged",
-            "Line \(line) of the dump: \(reason). What was loaded before it, if anything, is marked incomplete.",
-            next: FileSystem.exists(store + "/data.mdb") ? "rm -r \(shellQuoted(store))" : nil,
+            "Line \(line) of the dump: \(reason). What was loaded before it, if anything, has been removed.",
             [("line", .unsigned(line))]
         )
     }
@@ -115,9 +114,8 @@ struct Load: ParsableCommand {
         Failure(
             .damaged,
             code: "damaged",
-            "The dump was cut off at line \(line): it ends without its trailer. What was loaded is marked incomplete, and "
-                + "nothing opens it; remove it, and load a whole dump.",
-            next: "rm -r \(shellQuoted(store))",
+            "The dump was cut off at line \(line): it ends without its trailer. What was loaded has been removed; "
+                + "load a whole dump.",
             [("line", .unsigned(line))]
         )
     }

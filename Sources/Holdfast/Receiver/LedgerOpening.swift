@@ -36,7 +36,7 @@ extension OpenLedger {
                     + "a mount that is missing. To begin anew, choose another directory."
             )
         }
-        let (environment, file) = try openEnvironment(path, mapSizeBytes)
+        let (environment, file) = try openEnvironment(path, directory, mapSizeBytes)
         let lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginWrite() }
         guard try tables(lmdb) == nil else {
             throw HoldfastError(code: .alreadyExists, message: "There is a ledger at '\(path)' already. Open it.")
@@ -72,7 +72,7 @@ extension OpenLedger {
             )
         }
         let directory = try hold(path)
-        let (environment, file) = try openEnvironment(path, mapSizeBytes)
+        let (environment, file) = try openEnvironment(path, directory, mapSizeBytes)
         let lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginWrite() }
         guard let tables = try self.tables(lmdb) else {
             throw HoldfastError(
@@ -103,9 +103,11 @@ extension OpenLedger {
 
     private static func openEnvironment(
         _ path: String,
+        _ directory: StoreDirectory,
         _ mapSizeBytes: Int
     ) throws(HoldfastError) -> (Environment, File) {
         let data = path + "/" + LedgerCore.dataName
+        try directory.take(data)
         let file = try ledgerSystem { () throws(SystemError) in try File(regular: data, O_RDWR | O_CREAT) }
         if try DataFile.isUnmade(file) {
             try ledgerSystem { () throws(SystemError) in try file.truncate(to: 0) }
