@@ -40,11 +40,11 @@ private struct KillTally {
 
     private static func isNew(at point: FaultPoint, of scenario: KillScenario) -> Bool? {
         switch point {
-        case .compactRename, .compactSync, .compactRemove, .copyLock, .backup, .restore, .recover: true
+        case .compactRename, .compactSync, .compactRemove, .backup, .restore, .recover: true
         // In place the whole file has not the store's name yet.
         case .buildComplete, .buildCompleteAgain, .buildNamesSync: ![.compact, .train].contains(scenario)
         case .buildBegin, .buildFlush, .buildFinish, .buildProve, .dictionaryTrain, .dictionaryPut, .compactCopy,
-            .loadBegin, .loadBlock, .loadRow, .loadFinish, .recoverRead, .recoverQueue:
+            .copyLock, .loadBegin, .loadBlock, .loadRow, .loadFinish, .recoverRead, .recoverQueue:
             false
         default: nil
         }

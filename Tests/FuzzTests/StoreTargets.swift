@@ -123,7 +123,8 @@ enum StoreTargets {
 
     /// A recovery, and a check of what it made.
     private static let recover = target("recover", allowance: 8 << 20) { path, _ in
-        let made = path + "/made"
+        let place = try TemporaryDirectory()
+        let made = place.appending("made")
         let now = Timestamp(milliseconds: 1_700_000_100_000)
         let report: StoreRecover.Report
         do throws(HoldfastError) {
@@ -138,7 +139,8 @@ enum StoreTargets {
             return false
         }
         guard try StoreCheck.run(made, level: .deep).isClean else { throw Broken("what was recovered is not whole") }
-        return report.isComplete
+        // The events of one of the stores speak of epochs that its controller has never had.
+        return report.isComplete || report.isControllerNew
     }
 
     /// Rows of a receiver's own table: 26 bytes each, which are kind, origin, incarnation, first and last.
