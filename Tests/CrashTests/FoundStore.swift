@@ -71,7 +71,7 @@ extension FoundStore {
             dead[queue.region] = letters.map { ($0.position, $0.write) }
         }
         await controller.close()
-        errors = try StoreCheck.run(path, level: .full).findings.filter { $0.severity == .error }.map(\.message)
+        errors = try StoreCheck.run(path, level: .deep).findings.filter { $0.severity == .error }.map(\.message)
         try readEntries(path)
     }
 

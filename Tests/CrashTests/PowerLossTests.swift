@@ -153,6 +153,6 @@ import Testing
         }
         await controller.close()
         return faults
-            + (try StoreCheck.run(store, level: .full).findings.filter { $0.severity == .error }.map(\.message))
+            + (try StoreCheck.run(store, level: .deep).findings.filter { $0.severity == .error }.map(\.message))
     }
 }

@@ -34,7 +34,7 @@ func openStores(_ paths: [String]) async throws {
         }
         let state = try JSONEncoder().encode(try await PowerState(controller))
         await controller.close()
-        let report = try StoreCheck.run(path, level: .full)
+        let report = try StoreCheck.run(path, level: .deep)
         say(report.isClean ? String(decoding: state, as: UTF8.self) : "errors: \(report.findings)")
     }
 }
