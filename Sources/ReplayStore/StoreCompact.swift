@@ -1,5 +1,6 @@
 private import Glibc
 internal import Platform
+internal import ReplayFormat
 
 /// Writes a store anew, without the pages that are free inside its file.
 package enum StoreCompact {
@@ -115,13 +116,13 @@ package enum StoreCompact {
         let before = try reader.fileSize()
         let builder = try StoreBuilder(destination, file: file)
         let codec = reader.codec
-        let rewrite = try reader.look { (view) throws(HoldfastError) in
+        let (rewrite, carried) = try reader.look { (view) throws(HoldfastError) in
             var rewrite = StoreRewrite(rewriting, codec: codec)
             try rewrite.copy(view, to: builder, progress)
             try builder.finish(rewrite.superblock(of: view))
-            return rewrite
+            return (rewrite, try StoreRewrite.carried(view))
         }
-        try prove(destination, file)
+        try prove(destination, file, carried)
         FaultPoint.reach(.buildProve)
         try builder.complete()
         let after = try system { () throws(SystemError) in try File(destination + "/" + file, O_RDONLY).size() }
@@ -139,7 +140,9 @@ package enum StoreCompact {
     }
 
     /// Checks a data file that was written anew, and is not complete yet.
-    static func prove(_ path: String, _ file: String) throws(HoldfastError) {
+    ///
+    /// `carried`: How many pairs its tables must have, as far as that is known.
+    static func prove(_ path: String, _ file: String, _ carried: [Table: Int] = [:]) throws(HoldfastError) {
         let written = try StoreReader.open(path, file: file, isComplete: false)
         let check = try StoreCheck.run(written, .full)
         if let finding = check.findings.first(where: { $0.severity == .error }) {
@@ -149,5 +152,19 @@ package enum StoreCompact {
                     + "'holdfast check --level full' on the source."
             ).at(path)
         }
+        let counts = try written.look { (view) throws(HoldfastError) in
+            var counts: [Table: Int] = [:]
+            for table in carried.keys { counts[table] = try view.count(table) }
+            return counts
+        }
+        guard let missing = carried.filter({ counts[$0.key] != $0.value }).min(by: { $0.key.name < $1.key.name }) else {
+            return
+        }
+        throw HoldfastError(
+            code: .damaged,
+            message: "What was written has \(counts[missing.key] ?? 0) of the \(missing.value) rows that the table "
+                + "'\(missing.key.name)' says it has, so it takes nobody's place. Run 'holdfast check --level full' on "
+                + "the source."
+        ).at(path)
     }
 }
