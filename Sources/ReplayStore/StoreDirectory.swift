@@ -29,17 +29,14 @@ package final class StoreDirectory: Sendable {
     }
 
     deinit {
-        let data = held.withLock { held in
-            let data = held.data?.identity
+        held.withLock { held in
             held.environment = nil
+            // Before the file is closed: where it has no name any more, its number is another file's at once.
+            if let data = held.data?.identity { _ = Self.open.withLock { $0.remove(data) } }
             held.data = nil
             held.lock = nil
-            return data
         }
-        Self.open.withLock { open in
-            open.remove(identity)
-            if let data { open.remove(data) }
-        }
+        _ = Self.open.withLock { $0.remove(identity) }
     }
 
     /// Takes the directory, and refuses the file systems where a lock or a map cannot be trusted.
