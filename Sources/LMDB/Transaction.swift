@@ -112,37 +112,101 @@ package struct Database: Sendable, Hashable {
     /// Stores a pair, replacing the key's value.
     ///
     /// With `append` the key must be above every other one.
+    ///
+    /// - Throws: `MDB_CORRUPTED` when the value that is replaced has pages that are not its own; nothing has changed then.
     package mutating func put(
         _ key: [UInt8],
         _ value: Span<UInt8>,
         in database: Database,
         append: Bool = false
     ) throws(LMDBError) {
-        let status = unsafe key.withUnsafeBytes { key in
+        if !append, let cursor = try unsafe provedPair(key, in: database) {
+            defer { unsafe mdb_cursor_close(cursor.pointer) }
+            guard unsafe cursor.isLarge else {
+                return try check(
+                    "mdb_cursor_put",
+                    unsafe store(key, value) { key, value in
+                        unsafe mdb_cursor_put(cursor.pointer, key, value, UInt32(MDB_CURRENT))
+                    }
+                )
+            }
+            // In place LMDB would keep more pages than a shorter value needs, and nothing could tell them from damage.
+            try check("mdb_cursor_del", unsafe mdb_cursor_del(cursor.pointer, 0))
+        }
+        try check(
+            "mdb_put",
+            unsafe store(key, value) { key, value in
+                unsafe mdb_put(pointer, database.handle, key, value, append ? UInt32(MDB_APPEND) : 0)
+            }
+        )
+    }
+
+    private func store(
+        _ key: [UInt8],
+        _ value: Span<UInt8>,
+        _ body: (_ key: UnsafeMutablePointer<MDB_val>, _ value: UnsafeMutablePointer<MDB_val>) -> CInt
+    ) -> CInt {
+        unsafe key.withUnsafeBytes { key in
             unsafe value.withUnsafeBytes { value in
                 var key = unsafe MDB_val(key)
                 var value = unsafe MDB_val(value)
-                return unsafe mdb_put(pointer, database.handle, &key, &value, append ? UInt32(MDB_APPEND) : 0)
+                return unsafe body(&key, &value)
             }
         }
-        try check("mdb_put", status)
     }
 
     /// Removes a pair, and says whether there was one.
+    ///
+    /// - Throws: `MDB_CORRUPTED` when its value has pages that are not its own; nothing has changed then.
     @discardableResult
     package mutating func delete(_ key: [UInt8], in database: Database) throws(LMDBError) -> Bool {
-        let status = unsafe key.withUnsafeBytes { bytes in
-            var key = unsafe MDB_val(bytes)
-            return unsafe mdb_del(pointer, database.handle, &key, nil)
-        }
-        if status == MDB_NOTFOUND { return false }
-        try check("mdb_del", status)
+        guard let cursor = try unsafe provedPair(key, in: database) else { return false }
+        defer { unsafe mdb_cursor_close(cursor.pointer) }
+        try check("mdb_cursor_del", unsafe mdb_cursor_del(cursor.pointer, 0))
         return true
     }
 
     /// Removes every pair, in time that grows with the pages and not with the pairs.
+    ///
+    /// - Throws: `MDB_CORRUPTED` when a value has pages that are not its own; nothing has changed then.
     package mutating func empty(_ database: Database) throws(LMDBError) {
+        if try hasLargeValues(database) {
+            let pageSize = try pageSize()
+            var cursor = try self.cursor(database)
+            var found = try cursor.first()
+            while found {
+                _ = try cursor.proveRun(pageSize: pageSize)
+                found = try cursor.next()
+            }
+        }
         try check("mdb_drop", unsafe mdb_drop(pointer, database.handle, 0))
+    }
+
+    /// Whether a value of a database has pages of its own.
+    package func hasLargeValues(_ database: Database) throws(LMDBError) -> Bool {
+        try statistics(database).ms_overflow_pages > 0
+    }
+
+    /// A cursor at a pair whose pages are proved to be its own, to be closed by who asks; nil when the key is not there.
+    private func provedPair(
+        _ key: [UInt8],
+        in database: Database
+    ) throws(LMDBError) -> (pointer: OpaquePointer, isLarge: Bool)? {
+        var cursor: OpaquePointer?
+        try check("mdb_cursor_open", unsafe mdb_cursor_open(pointer, database.handle, &cursor))
+        guard let cursor = unsafe cursor else { preconditionFailure("mdb_cursor_open gave no cursor") }
+        do throws(LMDBError) {
+            let pair = unsafe pair(at: key, cursor)
+            if unsafe pair.status == MDB_NOTFOUND {
+                unsafe mdb_cursor_close(cursor)
+                return nil
+            }
+            try check("mdb_cursor_get", unsafe pair.status)
+            return unsafe (cursor, try pair.proveRun(pageSize: try pageSize()))
+        } catch {
+            unsafe mdb_cursor_close(cursor)
+            throw error
+        }
     }
 
     /// A cursor over a database, before its first pair.
@@ -196,6 +260,11 @@ package struct Database: Sendable, Hashable {
         return true
     }
 
+    /// Proves that the pages of a large value are its own, and says whether it has any.
+    fileprivate func proveRun(pageSize: Int) throws(LMDBError) -> Bool {
+        try unsafe Pair(status: MDB_SUCCESS, key: currentKey, value: currentValue).proveRun(pageSize: pageSize)
+    }
+
     /// The pair's key; empty where the last move found none.
     package var key: Span<UInt8> {
         @_lifetime(borrow self) get { unsafe _overrideLifetime(currentKey.bytes, borrowing: self) }
@@ -212,6 +281,29 @@ package struct Database: Sendable, Hashable {
     var status: CInt
     var key: MDB_val
     var value: MDB_val
+
+    /// Proves that the pages of a large value are its own, and says whether it has any.
+    ///
+    /// A value that does not fit into a leaf stands in pages of its own, in one piece behind the header of the first: its
+    /// number, its flags, and how many pages there are. LMDB 0.9 frees as many as that says from the number on that it
+    /// says: where a bit of it is wrong, those of other values, which the next commit writes over.
+    func proveRun(pageSize: Int) throws(LMDBError) -> Bool {
+        guard let key = unsafe key.mv_data, let value = unsafe value.mv_data else { return false }
+        // A node: the value's length in 4 bytes, flags and the key's length in 2 each, the key, the value or its page.
+        guard unsafe key.loadUnaligned(fromByteOffset: -4, as: UInt16.self) & 1 != 0 else { return false }
+        let page = unsafe key.loadUnaligned(fromByteOffset: self.key.mv_size, as: UInt64.self)
+        let header = unsafe value - 16
+        let pages = unsafe (16 + self.value.mv_size + pageSize - 1) / pageSize
+        guard unsafe header.loadUnaligned(as: UInt64.self) == page,
+            unsafe header.loadUnaligned(fromByteOffset: 10, as: UInt16.self) & 0x0F == 4,
+            unsafe header.loadUnaligned(fromByteOffset: 12, as: UInt32.self) == pages
+        else { throw LMDBError(call: "the pages of a large value", status: MDB_CORRUPTED) }
+        return true
+    }
+}
+
+private func pair(at key: [UInt8], _ cursor: OpaquePointer) -> Pair {
+    unsafe key.withUnsafeBytes { unsafe pair(MDB_SET_KEY, MDB_val($0), cursor) }
 }
 
 private func pair(_ operation: MDB_cursor_op, _ key: MDB_val, _ cursor: OpaquePointer) -> Pair {

@@ -110,6 +110,14 @@ package final class PageFile: Sendable {
         return (span.little64(at: 0), span.little16(at: 10), span.little32(at: 12))
     }
 
+    /// Refuses a page that does not say that it is the leaf `number`.
+    func checkLeaf(_ number: UInt64) throws(PageError) {
+        let header = try header(of: number)
+        guard header.number == number, header.flags == PageKind.leaf.rawValue else {
+            throw PageError("it says that it is page \(header.number), with the flags \(header.flags)", page: number)
+        }
+    }
+
     /// A branch or leaf page, proved.
     package func page(_ number: UInt64) throws(PageError) -> Page {
         try Page(try bytes(of: number), number: number)

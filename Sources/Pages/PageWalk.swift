@@ -17,7 +17,8 @@ package struct PageWalk: Sendable {
 
     /// How much is read.
     package enum Depth: Sendable, Comparable {
-        /// The free list, the list of tables, and every branch: how LMDB finds its way.
+        /// The free list, the list of tables, every branch, and of each leaf its number and kind: how LMDB finds its way, and
+        /// which pages it takes for free when it copies one.
         case branches
         /// Branches, leaves and the free list.
         case trees
@@ -206,9 +207,12 @@ package struct PageWalk: Sendable {
                 (isWhole, isDamaged) = (false, true)
                 continue
             }
-            guard visit.level < tree.depth || readsLeaves else { continue }
             let page: Page
             do throws(PageError) {
+                guard visit.level < tree.depth || readsLeaves else {
+                    try file.checkLeaf(visit.page)
+                    continue
+                }
                 page = try file.page(visit.page)
                 guard page.isLeaf == (visit.level == tree.depth) else {
                     throw PageError("a \(page.isLeaf ? "leaf" : "branch") is at level \(visit.level) of \(tree.depth)")

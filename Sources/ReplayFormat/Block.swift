@@ -178,6 +178,14 @@ extension BlockHeader {
         return header.map { UInt64($0.rawBytes) } ?? 0
     }
 
+    /// Whether a block that is not verified says that it stands in `queue`, at the position that `key` is.
+    package static func claims(_ block: Span<UInt8>, queue: UInt32, key: [UInt8]) -> Bool {
+        guard block.count >= Self.fixedSize + Self.checksumSize,
+            let header = try? Self(unverified: block.extracting(..<(block.count - Self.checksumSize)))
+        else { return false }
+        return header.queue == queue && Key.number(header.firstPosition) == key
+    }
+
     private init(unverified body: Span<UInt8>) throws(FormatError) {
         var reader = ByteReader(body)
         let format = try reader.byte("block format")

@@ -132,7 +132,7 @@ package enum DataFile {
         HoldfastError(
             code: .damaged,
             message:
-                "The data file \(path) cannot be opened: \(what). Nothing was touched. Keep a copy of the directory; "
+                "The data file \(path) is damaged: \(what). Nothing was touched. Keep a copy of the directory; "
                 + "'holdfast recover STORE --to NEW' makes a new store of what its pages hold."
         )
     }

@@ -242,7 +242,9 @@ extension HoldfastError {
         } else if error.isDamage {
             self.init(
                 code: .damaged,
-                message: "The data file is not what LMDB wrote. Stop, keep a copy, and run 'holdfast check'."
+                message:
+                    "The data file is not what LMDB wrote. Keep a copy of the directory; 'holdfast check STORE --level deep' "
+                    + "names the page, and 'holdfast recover STORE --to NEW' makes a new store of what the pages hold."
             )
         } else {
             self.init(SystemError(call: error.call, number: error.status, path: ""))

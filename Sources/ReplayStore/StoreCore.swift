@@ -26,6 +26,8 @@ package final class StoreCore {
     package var historyCapacity = 0
     var nextEvent: UInt64 = 1
     var historyCount: UInt64 = 0
+    /// Whether every leaf was read since the store was opened, and no page has two owners.
+    var arePagesProved = false
     /// The number of the transaction that all this is of.
     var lastTransaction: UInt64 = 0
 

@@ -91,12 +91,7 @@ extension StoreTransaction {
     /// Takes out everything at once, in time that grows with the pages and not with the entries.
     private mutating func emptyQueue(_ region: RegionID, as departure: Departure) throws(HoldfastError) {
         var row = try regionRow(region)
-        let queue = try database(.queue(row.number))
-        do throws(LMDBError) {
-            try lmdb.empty(queue)
-        } catch {
-            throw failed(error)
-        }
+        try empty(.queue(row.number))
         FaultPoint.reach(.queueEmpty)
         row.counters.add(row.entries, departure)
         row.headPosition = row.nextPosition
@@ -147,6 +142,7 @@ extension StoreTransaction {
                 // The block is whole, and says itself where it stands. LMDB's keys have no checksum.
                 let position = block.header.firstPosition
                 guard position == first.position else {
+                    try provePages()
                     try deleteBlock(first.position, of: row.number)
                     if block.header.lastPosition >= row.headPosition {
                         try putRaw(first.bytes, key: Key.number(position), in: .queue(row.number))
@@ -174,6 +170,7 @@ extension StoreTransaction {
                 events += try quarantine(region, row.headPosition, begin - 1, .missing, [], now: now)
                 continue
             }
+            try provePages()
             try deleteBlock(first.position, of: row.number)
             events += try quarantine(region, begin, max(begin, end - 1), .damaged, first.bytes, now: now)
         }

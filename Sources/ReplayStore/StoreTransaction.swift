@@ -118,7 +118,13 @@ package struct StoreTransaction: ~Copyable {
         do throws(LMDBError) {
             isDeleted = try lmdb.delete(Key.number(position), in: database)
         } catch {
-            throw failed(error)
+            var error = failed(error)
+            if error.code == .damaged {
+                error.message =
+                    "The block at position \(position) of 'queue/\(queue)' cannot be removed. " + error.message
+                core.failure = error
+            }
+            throw error
         }
         FaultPoint.reach(.blockDelete)
         guard !isDeleted else { return }
@@ -216,13 +222,7 @@ package struct StoreTransaction: ~Copyable {
         }
         try put(dead, reason: .removed, of: region, row.number, now: now)
         for table in [Table.queue(row.number), .seen(row.number), .dead(row.number)] {
-            guard let database = core.databases[table] else { continue }
-            // Emptied, not deleted: LMDB would close the handle that readers may be using.
-            do throws(LMDBError) {
-                try lmdb.empty(database)
-            } catch {
-                throw failed(error)
-            }
+            try empty(table)
         }
         try delete(Key.region(region), in: .regions)
         try delete(Key.replaySettings(region), in: .controller)

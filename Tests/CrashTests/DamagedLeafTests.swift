@@ -10,7 +10,7 @@ import Testing
 /// LMDB proves no page that it comes to.
 ///
 /// Opening reads every branch; leaves, which are a thousand times as many, it reads
-/// where the store was not closed in order.
+/// whole where the store was not closed in order.
 @Suite("A leaf on which LMDB ends the process") struct DamagedLeafTests {
     /// A store with a queue of many leaves, closed.
     private func store(_ directory: TemporaryDirectory) async throws -> String {
@@ -27,16 +27,19 @@ import Testing
         return path
     }
 
-    /// Makes the first leaf of the longest queue say that it is a branch, of one child.
+    /// Makes the first row of the first leaf of the longest queue say that its value has a gibibyte.
     private func damageLeaf(_ path: String) throws -> UInt64 {
         let file = try PageFile(try File(path + "/data.mdb", O_RDONLY))
         let walk = try PageWalk(file, try file.newestMeta(), .trees)
         let leaves = Dictionary(grouping: walk.leaves) { $0.table }.values.max { $0.count < $1.count } ?? []
         try #require(leaves.count > 2, "a queue of many leaves")
         let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path + "/data.mdb"))
-        try handle.seek(toOffset: leaves[0].page * 4096 + 10)
-        // The flags of a branch, and a list of keys that ends behind the first.
-        try handle.write(contentsOf: Data([0x01, 0x00, 18, 0]))
+        let page = leaves[0].page * 4096
+        // Where the first row stands is said behind the header; its length's upper half is the row's second word.
+        try handle.seek(toOffset: page + 16)
+        let row = try #require(try handle.read(upToCount: 2))
+        try handle.seek(toOffset: page + UInt64(row[0]) + UInt64(row[1]) << 8 + 2)
+        try handle.write(contentsOf: Data([0x00, 0x40]))
         try handle.close()
         return leaves[0].page
     }
