@@ -1,11 +1,8 @@
 private import Glibc
 
-/// An exclusive lock on a directory, held as an open-file-description lock on a file `LOCK` inside it.
+/// A lock on a directory, held as a ``FileLock`` of a file `LOCK` inside it.
 ///
-/// The lock is this type's own, since LMDB's goes away when somebody else in the process opens and closes the same
-/// file. It is released when the process ends, whatever ends it, so a file that is there but not locked means nothing.
-/// A child made by `fork` closes its copy of the descriptor at once: otherwise the child would hold the lock on after
-/// its parent has gone.
+/// It is released when the process ends, whatever ends it, so a file that is there but not locked means nothing.
 package final class DirectoryLock: Sendable {
     /// What came of an attempt.
     package enum Attempt: Sendable {
@@ -15,8 +12,7 @@ package final class DirectoryLock: Sendable {
         case busy(lastWriter: String)
     }
 
-    private let file: File
-    private let process = System.processID
+    private let lock: FileLock
     /// Whether a store was whole in the directory once: where its data is missing now, it has been lost.
     package let hadStore: Bool
 
@@ -26,18 +22,11 @@ package final class DirectoryLock: Sendable {
     /// Whether the file was not there before.
     package let isNew: Bool
 
-    private init(file: File, hadStore: Bool = true, wasClosed: Bool = true, isNew: Bool = false) {
-        self.file = file
-        self.isNew = isNew
+    private init(_ lock: FileLock, hadStore: Bool = true, wasClosed: Bool = true, isNew: Bool = false) {
+        self.lock = lock
         self.hadStore = hadStore
         self.wasClosed = wasClosed
-    }
-
-    deinit {
-        // Not by closing alone: a program that this process is starting right now has copies of its descriptors until it
-        // runs, and the lock would last as long as they do.
-        if System.processID == process { _ = try? file.setLock(.none) }
-        ForkTable.leave(file.descriptor)
+        self.isNew = isNew
     }
 
     /// Tries to lock `directory`, without waiting.
@@ -45,10 +34,12 @@ package final class DirectoryLock: Sendable {
     /// The file is made when it is missing. Who removes it holds it: whoever waited at its door takes the next one.
     package static func attempt(_ directory: String) throws(SystemError) -> Attempt {
         let isNew = !FileSystem.exists(directory + "/LOCK")
-        let (file, isHeld) = try lock(directory, O_RDWR, .exclusive)
-        var isKept = false
-        defer { if !isKept { ForkTable.leave(file.descriptor) } }
-        guard isHeld else { return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0))) }
+        let lock: FileLock
+        switch try attempt(directory, O_RDWR, .exclusive) {
+        case .held(let held): lock = held
+        case .busy(let file): return .busy(lastWriter: try writer(file))
+        }
+        let file = lock.file
         let before = String(decoding: try file.read(atMost: 1024, at: 0), as: UTF8.self)
         let hadStore = before.contains(storeLine)
         // Information alone: on a full disk the old text stays.
@@ -56,32 +47,25 @@ package final class DirectoryLock: Sendable {
         try? file.write(text)
         try? file.truncate(to: Int64(text.count))
         let wasClosed = before.isEmpty || before.hasSuffix(closedLine)
-        isKept = true
-        return .held(DirectoryLock(file: file, hadStore: hadStore, wasClosed: wasClosed, isNew: isNew))
+        return .held(DirectoryLock(lock, hadStore: hadStore, wasClosed: wasClosed, isNew: isNew))
     }
 
     /// Opens the LOCK of `directory`, which is made when it is missing, and tries to lock it.
     ///
     /// One that was removed before the lock was had is nobody's any more: then the file that has its name is taken.
-    private static func lock(
+    private static func attempt(
         _ directory: String,
         _ access: CInt,
-        _ lock: File.OpenFileLock
-    ) throws(SystemError) -> (file: File, isHeld: Bool) {
+        _ kind: File.OpenFileLock
+    ) throws(SystemError) -> FileLock.Attempt {
         var triesLeft = 16
         while true {
-            let file = try ForkTable.enter { () throws(SystemError) in
-                try File(regular: directory + "/LOCK", access | O_CREAT | O_NOFOLLOW)
+            let attempt = try FileLock.attempt(directory + "/LOCK", access, kind)
+            triesLeft -= 1
+            guard case .held(let lock) = attempt, triesLeft > 0, FileSystem.hasLeft(lock.file.path, lock.identity)
+            else {
+                return attempt
             }
-            do throws(SystemError) {
-                guard try file.setLock(lock) else { return (file, false) }
-                triesLeft -= 1
-                guard triesLeft > 0, FileSystem.hasLeft(file.path, try file.identity()) else { return (file, true) }
-            } catch {
-                ForkTable.leave(file.descriptor)
-                throw error
-            }
-            ForkTable.leave(file.descriptor)
         }
     }
 
@@ -96,11 +80,13 @@ package final class DirectoryLock: Sendable {
 
     /// Notes that a store is whole in the directory.
     package func noteStore() throws(SystemError) {
-        if !hadStore { try file.write(Array(Self.storeLine.utf8)) }
+        if !hadStore { try lock.file.write(Array(Self.storeLine.utf8)) }
     }
 
     /// Notes that who holds the lock is done, and that nothing went wrong; the next one who takes it is told.
-    package func noteClosed() throws(SystemError) { try file.write(Array(Self.closedLine.utf8)) }
+    package func noteClosed() throws(SystemError) {
+        if lock.isOwn { try lock.file.write(Array(Self.closedLine.utf8)) }
+    }
 
     /// Tries to lock `directory` against a writer, beside others that do the same.
     ///
@@ -108,10 +94,11 @@ package final class DirectoryLock: Sendable {
     ///
     /// - Returns: Nil where there is none and none can be made: then no writer has been here, and none can come.
     package static func attemptShared(_ directory: String) throws(SystemError) -> Attempt? {
-        let file: File
-        let isHeld: Bool
         do throws(SystemError) {
-            (file, isHeld) = try lock(directory, O_RDONLY, .shared)
+            switch try attempt(directory, O_RDONLY, .shared) {
+            case .held(let lock): return .held(DirectoryLock(lock))
+            case .busy(let file): return .busy(lastWriter: try writer(file))
+            }
         } catch {
             let isForbidden = error.number == EACCES || error.number == EROFS
             guard isForbidden, FileSystem.exists(directory), !FileSystem.exists(directory + "/LOCK") else {
@@ -119,11 +106,6 @@ package final class DirectoryLock: Sendable {
             }
             return nil
         }
-        guard isHeld else {
-            defer { ForkTable.leave(file.descriptor) }
-            return .busy(lastWriter: printable(try file.read(atMost: 256, at: 0)))
-        }
-        return .held(DirectoryLock(file: file))
     }
 
     /// What the file says of who holds the lock of `directory` for writing; nil when nobody does.
@@ -133,12 +115,12 @@ package final class DirectoryLock: Sendable {
         guard FileSystem.exists(directory + "/LOCK") else { return nil }
         let file = try File(regular: directory + "/LOCK", O_RDONLY | O_NOFOLLOW)
         guard try file.isLockedExclusively() else { return nil }
-        return printable(try file.read(atMost: 256, at: 0))
+        return try writer(file)
     }
 
-    /// The file's text as far as it is fit to print: outside data goes into a message here.
-    private static func printable(_ bytes: [UInt8]) -> String {
-        let text = bytes.prefix { $0 >= 0x20 && $0 < 0x7F }
+    /// What the file says of who wrote it last, as far as it is fit to print: outside data goes into a message here.
+    private static func writer(_ file: File) throws(SystemError) -> String {
+        let text = try file.read(atMost: 256, at: 0).prefix { $0 >= 0x20 && $0 < 0x7F }
         return text.isEmpty ? "unknown" : String(decoding: text, as: UTF8.self)
     }
 

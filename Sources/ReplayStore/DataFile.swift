@@ -99,10 +99,10 @@ package enum DataFile {
     /// of a thousand; at a depth of `trees` the leaves are read as well, and what would end a process there is refused. Keys
     /// out of order, and wrong counts, hold up a region or none: those are left to who reads.
     ///
-    /// - Returns: Whether the file was looked at; not so where a writer went on too fast.
+    /// Where a writer goes on too fast, the file is left to it.
+    ///
     /// - Throws: `damaged`.
-    @discardableResult
-    package static func prove(_ path: String, _ depth: PageWalk.Depth) throws(HoldfastError) -> Bool {
+    package static func prove(_ path: String, _ depth: PageWalk.Depth) throws(HoldfastError) {
         let file = try inspect(path)
         do throws(PageError) {
             for _ in 0..<proofsMax {
@@ -115,10 +115,9 @@ package enum DataFile {
                         ["order", "counts"].contains(finding.code) && !PageWalk.lists.contains(finding.table)
                     return !finding.isWarning && !isContained
                 }
-                guard let finding else { return true }
+                guard let finding else { return }
                 throw PageError(finding.what, page: finding.page)
             }
-            return false
         } catch {
             guard error.system == nil else { throw HoldfastError(error) }
             throw damaged(error.description, path)

@@ -1,7 +1,7 @@
 private import Glibc
 internal import LMDB
 internal import Pages
-internal import Platform
+package import Platform
 
 /// A store's directory, held: nobody else in this process or in another one can open it until this goes.
 package final class StoreDirectory: Sendable {
@@ -123,7 +123,8 @@ package final class StoreDirectory: Sendable {
         case .held(let lock):
             _ = Self.open.withLock { $0.insert(lock.identity) }
             held.withLock { $0.data = lock }
-        case .busy(let identity):
+        case .busy(let file):
+            let identity = try system { () throws(SystemError) in try file.identity() }
             let isHere = Self.open.withLock { $0.contains(identity) }
             throw HoldfastError(
                 code: isHere ? .alreadyOpen : .inUse,
@@ -164,7 +165,7 @@ package final class StoreDirectory: Sendable {
         }
         try take(data)
         try removeLeftovers()
-        try system { () throws(SystemError) in try Self.makeLockFile(path) }
+        try system { () throws(SystemError) in try Self.makeLockFile(path + "/lock.mdb") }
         FaultPoint.reach(.lockFileMake)
         let environment = try engine { () throws(LMDBError) in
             try Environment(
@@ -181,9 +182,10 @@ package final class StoreDirectory: Sendable {
         return environment
     }
 
-    /// Gives LMDB's `lock.mdb` its disk space: LMDB maps it, and on a full disk the first touch would end the process.
-    static func makeLockFile(_ path: String) throws(SystemError) {
-        let lock = try File(regular: path + "/lock.mdb", O_RDWR | O_CREAT)
+    /// Gives the lock file of LMDB at `path` its disk space: LMDB maps it, and on a full disk the first touch of a page
+    /// without space would end the process.
+    package static func makeLockFile(_ path: String) throws(SystemError) {
+        let lock = try File(regular: path, O_RDWR | O_CREAT)
         do throws(SystemError) {
             try lock.allocate(from: 0, to: lockFileBytes)
         } catch {

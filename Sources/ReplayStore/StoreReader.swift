@@ -84,7 +84,7 @@ package final class StoreReader {
     ) throws(HoldfastError) -> StoreReader {
         try StoreDirectory.checkNotOpenHere(path)
         try checkOneName(path)
-        guard (try? StoreDirectory.makeLockFile(path)) != nil else {
+        guard (try? StoreDirectory.makeLockFile(path + "/lock.mdb")) != nil else {
             return try openAlone(path, data, isComplete: isComplete)
         }
         // A page that is damaged could end the process, here as in who writes.

@@ -2,6 +2,8 @@ import Foundation
 import Glibc
 import Holdfast
 import HoldfastTesting
+import Pages
+import Platform
 import ReplayFormat
 import Testing
 
@@ -56,6 +58,29 @@ import Testing
             }
         }
         return try await receiver.open()
+    }
+
+    @Test("A ledger that was not closed is read whole when it is opened, and one with a damaged leaf refused")
+    func damagedLeaf() async throws {
+        let ledger = try await receiver.create()
+        _ = try await Receiver.log((1...200).map { write($0) }, ledger)
+        let lock = URL(fileURLWithPath: receiver.path + "/LOCK")
+        let held = try Data(contentsOf: lock)
+        await ledger.close()
+        try held.write(to: lock)
+        await (try await receiver.open()).close()
+        // As if its process had been killed.
+        try held.write(to: lock)
+        let file = try PageFile(try File(data, O_RDONLY))
+        let leaf = try #require(try PageWalk(file, try file.newestMeta(), .trees).leaves.first).page
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: data))
+        let page = Int(leaf) * file.pageSize
+        // The upper half of the length of its first row's value.
+        let row = page + Int(bytes[page + 16]) + Int(bytes[page + 17]) << 8
+        bytes.replaceSubrange((row + 2)..<(row + 4), with: [0x00, 0x40])
+        try bytes.write(to: URL(fileURLWithPath: data))
+        #expect(await code { try await receiver.open() } == .damaged)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: data)) == bytes)
     }
 
     @Test("A path without a ledger, and one with something else, are told apart") func nothingThere() async throws {

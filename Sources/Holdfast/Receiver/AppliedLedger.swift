@@ -125,8 +125,9 @@ public final class AppliedLedger: Sendable {
         opened.withLock { ledger in
             // The environment goes first: the lock on the directory must outlive every use of the file.
             let directory = ledger?.directory
+            let isPoisoned = ledger?.core.poison != nil
             ledger = nil
-            withExtendedLifetime(directory) {}
+            if !isPoisoned { directory?.noteClosed() }
         }
     }
 

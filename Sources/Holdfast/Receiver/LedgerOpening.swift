@@ -113,23 +113,17 @@ extension OpenLedger {
             try ledgerSystem { () throws(SystemError) in try file.truncate(to: 0) }
         } else {
             do throws(HoldfastError) {
-                try DataFile.prove(data, .branches)
+                try directory.prove(data)
             } catch {
                 throw HoldfastError(
                     code: .damaged,
                     message:
-                        "The file '\(data)' cannot be opened: its meta pages, its free list or a branch are damaged, "
-                        + "or it is shorter than it says. Nothing was touched. " + HoldfastError.ledgerAdvice
+                        "The file '\(data)' cannot be opened: a page of it is damaged, or it is shorter than it says. Nothing was touched. "
+                        + HoldfastError.ledgerAdvice
                 )
             }
         }
-        // LMDB maps its lock file: on a full disk the first touch of a page without space would end the process.
-        let lock = try ledgerSystem { () throws(SystemError) in try File(regular: data + "-lock", O_RDWR | O_CREAT) }
-        do throws(SystemError) {
-            try lock.allocate(from: 0, to: lockFileBytes)
-        } catch {
-            guard error.number == EOPNOTSUPP else { throw HoldfastError(error) }
-        }
+        try ledgerSystem { () throws(SystemError) in try StoreDirectory.makeLockFile(data + "-lock") }
         let environment = try ledgerEngine { () throws(LMDBError) in
             try Environment(
                 path: data,
@@ -143,9 +137,6 @@ extension OpenLedger {
         try ledgerEngine { () throws(LMDBError) in _ = try environment.clearStaleReaders() }
         return (environment, file)
     }
-
-    /// More than LMDB's table of 126 readers takes.
-    private static let lockFileBytes: Int64 = 64 << 10
 
     private static func makeTables(
         _ began: consuming Transaction,
