@@ -37,6 +37,21 @@ extension Checker {
             }
             return true
         }
+        // Below a floor identities were forgotten on purpose.
+        let noted = seen.values.reduce(0) { $0 &+ $1.count }
+        if floors.isEmpty, noted < row.counters.accepted {
+            note(
+                "seen",
+                table,
+                "Of the \(row.counters.accepted) writes that region '\(region)' has accepted, \(noted) are noted as seen: "
+                    + "the others would be accepted again.",
+                region: region,
+                severity: .warning,
+                action:
+                    "Nothing that is queued is missing. Send no write of before again, or let the receiver tell: its "
+                    + "ledger knows what it has applied."
+            )
+        }
         for (origin, numbers) in identities[region] ?? [:] {
             let sorted = numbers.sorted()
             if let twice = zip(sorted, sorted.dropFirst()).first(where: { $0 == $1 })?.0 {

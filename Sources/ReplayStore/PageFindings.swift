@@ -6,7 +6,9 @@ internal import RegionFailover
 /// What a walk over the pages of a data file finds, as a check tells it.
 enum PageFindings {
     /// Walks over every page of the file at `path`, as of the newest meta page that can be read.
-    static func of(_ path: String) throws(HoldfastError) -> [StoreCheck.Finding] {
+    ///
+    /// `queues`: Whose queues are known, by their numbers.
+    static func of(_ path: String, _ queues: [UInt32: RegionID] = [:]) throws(HoldfastError) -> [StoreCheck.Finding] {
         let data = try system { () throws(SystemError) in try File(regular: path, O_RDONLY) }
         let file: PageFile
         do throws(PageError) {
@@ -37,6 +39,7 @@ enum PageFindings {
                 finding(
                     found.code,
                     found.what,
+                    region: found.table.split(separator: "/").last.flatMap { UInt32($0) }.flatMap { queues[$0] },
                     table: found.table,
                     page: found.page,
                     severity: found.isWarning ? .warning : .error
@@ -47,6 +50,7 @@ enum PageFindings {
     private static func finding(
         _ code: String,
         _ what: String,
+        region: RegionID? = nil,
         table: String = "",
         page: UInt64?,
         severity: StoreCheck.Severity = .error
@@ -54,6 +58,7 @@ enum PageFindings {
         StoreCheck.Finding(
             code: "page." + code,
             severity: severity,
+            region: region,
             table: table,
             page: page,
             message: (page.map { "Page \($0): " } ?? "") + what + ".",

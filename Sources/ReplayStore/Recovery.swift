@@ -1,20 +1,21 @@
-private import Bytes
 internal import Pages
 private import Platform
 internal import RegionFailover
 internal import ReplayFormat
-private import Zstd
+internal import Zstd
 
 /// The writing of a new store from salvaged rows.
 struct Recovery {
-    private let file: PageFile
-    private let rows: SalvagedRows
+    let file: PageFile
+    let rows: SalvagedRows
     private let knowledge: StoreRecover.Knowledge
     /// Whether the rows are of the newest commit alone, and not of older ones too.
-    private let isTrusted: Bool
-    private let now: Timestamp
-    private let codec = FrameCodec()
+    let isTrusted: Bool
+    let now: Timestamp
+    let codec = FrameCodec()
     private let configuration: FailoverConfiguration?
+    /// Queues with blocks whose region neither a row nor the operator names, with a name made of their number.
+    let unnamed: [(number: UInt32, region: RegionID)]
 
     /// More than any row or block has: a block of one value, with its key and clock, in a row of the ledger of what was lost.
     static let valueBytesMax = OutstandingWrite.valueSizeMax + 1 << 20
@@ -33,6 +34,8 @@ struct Recovery {
         self.now = now
         let fields = rows.controller[Key.controller(ControllerRows.Name.configuration.rawValue)]
         configuration = fields.flatMap { fields in try? ControllerRows.configuration(decoding: fields.span) }
+        unnamed = rows.blocks.keys.filter { rows.names[$0] == nil && knowledge.queues[$0] == nil }.sorted()
+            .compactMap { number in RegionID(utf8: Array("queue-\(number)".utf8)).map { (number, $0) } }
         for (key, value) in rows.dictionaries {
             guard let (number, _, bytes) = try? DictionaryRow.read(key, value.span) else { continue }
             codec.add(dictionary: bytes, number: number)
@@ -46,13 +49,6 @@ struct Recovery {
         configuration?.regions.sorted()
             ?? Set(rows.regions.keys).union(rows.blocks.keys.compactMap { rows.names[$0] }).union(unnamed.map(\.region))
             .sorted()
-    }
-
-    /// Queues with blocks whose region neither a row nor the operator names, with a name made of their number.
-    private var unnamed: [(number: UInt32, region: RegionID)] {
-        rows.blocks.keys.filter { rows.names[$0] == nil && knowledge.queues[$0] == nil }.sorted().compactMap { number in
-            RegionID(utf8: Array("queue-\(number)".utf8)).map { (number, $0) }
-        }
     }
 
     /// The controller's state, or a new one where it cannot be read, or is of an epoch before one that an event speaks of.
@@ -246,172 +242,5 @@ struct Recovery {
             number -= 1
         }
         for (key, value) in fields { try loader.put(value, key: key, in: .controller) }
-    }
-
-    // MARK: A queue
-
-    private func writeQueue(
-        _ region: RegionID,
-        _ number: UInt32,
-        _ loader: StoreLoader
-    ) throws(HoldfastError) -> StoreRecover.Region {
-        let known = rows.regions[region].flatMap { $0.number == number ? $0 : nil }
-        var result = StoreRecover.Region(region: region, isAcknowledgedUnknown: known == nil || !isTrusted)
-        result.isNameUnknown = unnamed.contains { $0.region == region && $0.number == number }
-        var row = known ?? RegionRow(number: number)
-        var seen = rows.seen[number] ?? SalvagedSeen()
-        let places = (rows.blocks[number] ?? []).sorted { $0.header.firstPosition < $1.header.firstPosition }
-        var next = known?.headPosition ?? places.first?.header.firstPosition ?? 1
-        // Of a trusted row's queue nothing stands beyond its end.
-        let end = isTrusted ? known?.nextPosition ?? .max : .max
-        var first: UInt64?
-        var chain: Hash128?
-        var gaps: [(range: ClosedRange<UInt64>, anchor: Hash128)] = []
-        var index = 0
-        while index < places.count {
-            let position = places[index].header.firstPosition
-            var group: [SalvagedRows.BlockPlace] = []
-            while index < places.count, places[index].header.firstPosition == position {
-                group.append(places[index])
-                index += 1
-            }
-            // Of several states of one block, the one that continues the chain.
-            group.sort { ($0.header.chainBefore == chain ? 0 : 1) < ($1.header.chainBefore == chain ? 0 : 1) }
-            for place in group where place.header.lastPosition >= next && place.header.lastPosition < end {
-                guard position <= next || place.header.lastPosition < .max - 1,
-                    let entries = try self.entries(of: place)
-                else { continue }
-                var canonical = Canonical()
-                var digest = place.header.chainBefore
-                let from = max(next, position)
-                if from > next {
-                    gaps.append((next...(from - 1), digest))
-                    chain = nil
-                }
-                for (offset, entry) in entries.enumerated() {
-                    canonical.append(FrameContent.Entry(write: entry.write, enqueuedAt: entry.enqueuedAt))
-                    if entry.position == from, chain == nil || first == nil {
-                        loader.begin(region, at: from, chain: digest)
-                        if let gap = gaps.last, gap.range.upperBound == from - 1 {
-                            gaps[gaps.count - 1].anchor = digest
-                        }
-                    }
-                    digest = canonical.advance(digest, over: offset)
-                    guard entry.position >= from else { continue }
-                    try loader.add(entry, to: region)
-                    seen.add(entry.write)
-                    first = first ?? entry.position
-                }
-                chain = digest
-                next = place.header.lastPosition + 1
-                break
-            }
-        }
-        let tail = try loader.tail(of: region)
-        if let known, next > known.nextPosition { result.isAcknowledgedUnknown = true }
-        if next < row.nextPosition {
-            gaps.append((next...(row.nextPosition - 1), tail.entries > 0 ? tail.chain : row.chain))
-            next = row.nextPosition
-        }
-        row.nextPosition = next
-        result.recovered = tail.entries
-        result.lost = gaps.map(\.range)
-        // A gap at the head has left the queue; the others are passed when the head comes to them.
-        row.headPosition = first ?? next
-        (row.entries, row.rawBytes) = (tail.entries, tail.rawBytes)
-        row.oldestEnqueuedAt = tail.entries > 0 ? tail.oldest : row.oldestEnqueuedAt
-        if tail.entries > 0 { row.chain = tail.chain }
-        row.attempts = 0
-        for letter in rows.dead[number] ?? [:] {
-            try loader.add(table: .dead(number), key: Key.number(letter.key), value: letter.value)
-            result.dead += 1
-        }
-        try balance(&row, region, gaps, known != nil, &result, loader)
-        if let identities = seen.count, identities < row.counters.accepted {
-            result.forgotten = row.counters.accepted - identities
-        }
-        for (key, fields) in seen.rows() { try loader.put(fields, key: key, in: .seen(number)) }
-        try loader.put(row.encoded(), key: Key.region(region), in: .regions)
-        return result
-    }
-
-    /// Makes the sums add up again: what no row accounts for goes to the ledger of what was lost.
-    private func balance(
-        _ row: inout RegionRow,
-        _ region: RegionID,
-        _ gaps: [(range: ClosedRange<UInt64>, anchor: Hash128)],
-        _ isRowKnown: Bool,
-        _ result: inout StoreRecover.Region,
-        _ loader: StoreLoader
-    ) throws(HoldfastError) {
-        var ledger: [[UInt8]: LostRow] = [:]
-        for (key, found) in rows.lost where found.place.region == region && found.place.queue == row.number {
-            ledger[key] = found.row
-        }
-        for (range, anchor) in gaps {
-            let key = Key.lost(region, queue: row.number, first: range.lowerBound, last: range.upperBound)
-            ledger[key] = LostRow(
-                reason: .missing,
-                at: now,
-                entries: range.upperBound - range.lowerBound + 1,
-                rawBytes: 0,
-                anchor: anchor
-            )
-        }
-        func sum(_ reasons: [LostRow.Reason]) -> UInt64 {
-            ledger.values.reduce(0) { reasons.contains($1.reason) ? $0 &+ $1.entries : $0 }
-        }
-        row.counters.dropped = sum([.dropped, .expired, .discarded])
-        row.counters.lost = sum([.damaged, .missing])
-        row.counters.dead = result.dead
-        row.counters.retried = min(row.counters.retried, row.nextPosition - 1)
-        row.counters.accepted = row.nextPosition - 1 - row.counters.retried
-        let counters = row.counters
-        let told = [counters.acknowledged, counters.drained, counters.dropped, counters.dead, counters.lost]
-        let accounted = told.reduce(row.entries, &+)
-        if accounted > counters.accepted {
-            // Older states came back: what they held was counted as acknowledged.
-            let surplus = accounted - counters.accepted
-            let fromAcknowledged = min(surplus, counters.acknowledged)
-            row.counters.acknowledged -= fromAcknowledged
-            row.counters.accepted += surplus - fromAcknowledged
-            result.isAcknowledgedUnknown = true
-        } else if accounted < counters.accepted {
-            let missing = counters.accepted - accounted
-            if isRowKnown {
-                let last = max(1, row.headPosition - 1)
-                let key = Key.lost(region, queue: row.number, first: 1, last: last)
-                var lost = ledger[key] ?? LostRow(reason: .missing, at: now, entries: 0, rawBytes: 0, anchor: .zero)
-                lost.entries &+= missing
-                ledger[key] = lost
-                row.counters.lost &+= missing
-                result.unaccounted = missing
-            } else {
-                // Nothing tells what became of what stood before: it left the queue.
-                row.counters.acknowledged &+= missing
-            }
-        }
-        let isIncomplete = !gaps.isEmpty || result.unaccounted > 0 || result.isAcknowledgedUnknown
-        row.needsResync = row.needsResync || isIncomplete
-        for (key, lost) in ledger { try loader.put(lost.encoded(), key: key, in: .lost) }
-    }
-
-    /// The entries of a block, read again; nil where it cannot be decoded.
-    private func entries(of place: SalvagedRows.BlockPlace) throws(HoldfastError) -> [QueueEntry]? {
-        let key = Key.number(place.header.firstPosition)
-        let pairs = try pages { () throws(PageError) in
-            try file.pairs(ofLeaf: place.page, of: key, valueMax: Self.valueBytesMax)
-        }
-        for pair in pairs {
-            let header = place.header
-            let block = try? VerifiedBlock(
-                pair.value.span,
-                store: header.store,
-                queue: header.queue,
-                firstPosition: header.firstPosition
-            )
-            if let block, block.header == header, let entries = try? block.entries(codec) { return entries }
-        }
-        return nil
     }
 }

@@ -41,6 +41,9 @@ package struct SeenRanges: Sendable {
         ranges.append(Range(incarnation: incarnation, first: first, last: last))
     }
 
+    /// How many identities are remembered.
+    package var count: UInt64 { ranges.reduce(0) { $0 &+ ($1.last &- $1.first &+ 1) } }
+
     /// Calls `body` with each range that is remembered, in order.
     package func forEachRange(_ body: (_ incarnation: UInt64, _ first: UInt64, _ last: UInt64) -> Void) {
         for range in ranges { body(range.incarnation, range.first, range.last) }

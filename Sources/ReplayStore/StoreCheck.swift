@@ -82,7 +82,11 @@ package enum StoreCheck {
             guard error.code == .damaged else { throw error }
             report = unreadable(error)
         }
-        if level == .deep { report.findings += try PageFindings.of(reader.path + "/" + reader.file) }
+        if level == .deep {
+            let rows = try? reader.look { (view) throws(HoldfastError) in try view.regionRows() }
+            let queues = Dictionary((rows ?? []).map { ($0.1.number, $0.0) }) { first, _ in first }
+            report.findings += try PageFindings.of(reader.path + "/" + reader.file, queues)
+        }
         return report
     }
 

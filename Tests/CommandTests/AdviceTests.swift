@@ -238,6 +238,22 @@ import Testing
         #expect(none.status == 66 && none.talk.contains("There is no store here"), "\(none.talk)")
     }
 
+    @Test("of a file that was cut off shows some pages of each table, counts the others, and names the region")
+    func cutOff() throws {
+        let store = try ToolStore()
+        try store.run("append", "--region", "eu", "--batch", "1", input: LiveDumpTests.lines(1...100, bytes: 6000))
+        let data = URL(fileURLWithPath: store.path + "/data.mdb")
+        let bytes = try Data(contentsOf: data)
+        try bytes.prefix(bytes.count / 2).write(to: data)
+        let json = try store.run("check", "--level", "deep")
+        let table = try store.run("check", "--level", "deep", "--format", "table")
+        #expect(json.status == 65 && table.status == 65)
+        #expect(json.output.components(separatedBy: #""code":"page."#).count > 30, "\(json.output)")
+        #expect(json.output.contains(#""region":"eu""#), "\(json.output)")
+        #expect(table.lines.count < 30, "\(table.output)")
+        #expect(table.output.contains("more of these (pages"), "\(table.output)")
+    }
+
     @Test("knows a backup, and what to type for a region that missed something") func doctor() throws {
         let store = try ToolStore("--limit-entries", "10", "--overflow", "dropOldest")
         try store.run("append", "--region", "eu", "--batch", "6", input: ToolStore.lines(1...12))

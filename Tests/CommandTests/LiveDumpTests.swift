@@ -36,8 +36,10 @@ private struct StandingDump {
 }
 
 @Suite("A dump of a store in use") struct LiveDumpTests {
-    /// Values that no compression makes small, so that a dump stands still before it has read them all.
-    private static func lines(_ sequences: ClosedRange<Int>, bytes: Int) -> String {
+    /// Lines whose values no compression makes small.
+    ///
+    /// So a dump stands still before it has read them all.
+    static func lines(_ sequences: ClosedRange<Int>, bytes: Int) -> String {
         var random = SplitMix64(seed: 7)
         return sequences.map { sequence in
             let value = Data((0..<bytes).map { _ in UInt8.random(in: 0...255, using: &random) }).base64EncodedString()

@@ -95,6 +95,20 @@ extension ToolStore {
         #expect(try store.run("records", "--region", "eu", "--from", "21", "--limit", "5").status == 0)
     }
 
+    @Test("of what was accepted is told by check, also when nothing of it is queued any more") func identities() throws
+    {
+        let store = try ToolStore.ofBlocks()
+        try store.run("ack", "--region", "eu", "--through", "100")
+        #expect(try store.run("check", "--level", "full").output.contains("seen") == false)
+        let table = Table.seen(try store.row("eu").number)
+        try store.change { transaction in
+            let seen = try #require(try transaction.database(table.name, create: false))
+            try transaction.empty(seen)
+        }
+        let check = try store.run("check", "--level", "full", "--format", "json")
+        #expect(check.output.contains("Of the 100 writes that region 'eu' has accepted, 0 are noted as seen"))
+    }
+
     @Test(
         "is a known gap once it is in the ledger: a recovered store is dumped, loaded and compared",
         arguments: [

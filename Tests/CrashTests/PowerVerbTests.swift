@@ -10,6 +10,7 @@ enum PowerVerb: String, CaseIterable, CustomTestStringConvertible {
     case backup
     case restore
     case load
+    case recover
 
     var testDescription: String { rawValue }
 
@@ -22,6 +23,7 @@ enum PowerVerb: String, CaseIterable, CustomTestStringConvertible {
         case .backup: ["backup", root + "/store", "--to", root + "/made"]
         case .restore: ["restore", root + "/store", "--to", root + "/made", "--yes"]
         case .load: ["load", root + "/made", dump]
+        case .recover: ["recover", root + "/store", "--to", root + "/made"]
         }
     }
 }
@@ -30,41 +32,65 @@ enum PowerVerb: String, CaseIterable, CustomTestStringConvertible {
     private static let imagesOfCut = 5
     private static let cuts = max(4, PowerTally.imagesWanted / 40)
 
-    @Test("leaves the old store whole, and of the new one all or nothing", arguments: PowerVerb.allCases)
-    func leavesAllOrNothing(verb: PowerVerb) async throws {
-        let seed = 20_261_123 as UInt64
-        var random = SplitMix64(seed: seed)
+    /// A store of a seeded workload, closed, and who records what comes next.
+    private static func recorder(seed: UInt64) throws -> Recorder {
         let recorder = try Recorder()
-        let store = recorder.root + "/store"
         let made = try Tool.run(
-            ["workload", store, recorder.marks, "\(seed)", "30"],
+            ["workload", recorder.root + "/store", recorder.marks, "\(seed)", "30"],
             program: Tool.path("CrashWorker")
         )
         try #require(made.status == 0, "\(made.talk)")
-        let dump = recorder.marks + ".dump"
-        try Data(try Tool.run(["dump", store]).output.utf8).write(to: URL(fileURLWithPath: dump))
-        let right = "digest \(try Self.digest(store)) clean"
-        let before = try Disk(recorder.root)
-        let trace = try recorder.record(verb.arguments(recorder.root, dump))
+        return recorder
+    }
+
+    /// What the disk may hold after some cuts, among them some behind the last event.
+    private static func eachCut(
+        _ trace: Trace,
+        _ before: Disk,
+        _ recorder: Recorder,
+        _ random: inout SplitMix64,
+        _ tally: inout PowerTally,
+        _ body: (
+            _ cut: Int,
+            _ images: [(remainder: Remainder, directory: TemporaryDirectory)],
+            _ tally: inout PowerTally
+        ) async throws -> Void
+    ) async throws {
         let rebuilt = try PowerLossTests.rebuilt(trace, before)
         #expect(try rebuilt.differences(from: recorder.root) == [], "the trace is not all there is")
-        var tally = PowerTally()
         var disk = before
-        let points = (0..<Self.cuts).map { index in
+        let points = (0..<cuts).map { index in
             index % 4 == 3 ? trace.events.count : Int.random(in: 1...trace.events.count, using: &random)
         }
         for point in points.sorted() {
             while disk.cut < point { try disk.happen(trace.events[disk.cut]) }
             tally.cuts += 1
-            let isDone = point == trace.events.count
             var images: [(remainder: Remainder, directory: TemporaryDirectory)] = []
-            for _ in 0..<Self.imagesOfCut {
+            for _ in 0..<imagesOfCut {
                 let remainder = Remainder.allCases[tally.images % Remainder.allCases.count]
                 let scratch = try Recorder.scratch()
                 try disk.image(remainder, &random).write(to: scratch.path)
                 images.append((remainder, scratch))
                 tally.images += 1
             }
+            try await body(point, images, &tally)
+        }
+    }
+
+    @Test("leaves the old store whole, and of the new one all or nothing", arguments: PowerVerb.allCases)
+    func leavesAllOrNothing(verb: PowerVerb) async throws {
+        let seed = 20_261_123 as UInt64
+        var random = SplitMix64(seed: seed)
+        let recorder = try Self.recorder(seed: seed)
+        let store = recorder.root + "/store"
+        let dump = recorder.marks + ".dump"
+        try Data(try Tool.run(["dump", store]).output.utf8).write(to: URL(fileURLWithPath: dump))
+        let right = "digest \(try Self.digest(store)) clean"
+        let before = try Disk(recorder.root)
+        let trace = try recorder.record(verb.arguments(recorder.root, dump))
+        var tally = PowerTally()
+        try await Self.eachCut(trace, before, recorder, &random, &tally) { (cut, images, tally) in
+            let isDone = cut == trace.events.count
             let stores = ["/store"] + (verb.made.map { [$0] } ?? [])
             let looked = try Tool.run(
                 ["look"] + images.flatMap { image in stores.map { image.directory.path + $0 } },
@@ -74,7 +100,7 @@ enum PowerVerb: String, CaseIterable, CustomTestStringConvertible {
             for (index, image) in images.enumerated() {
                 let lines = looked.lines[(index * stores.count)..<((index + 1) * stores.count)]
                 let place: Comment =
-                    "\(verb), seed \(seed), cut \(point) of \(trace.events.count), image \(index), \(image.remainder): \(lines)"
+                    "\(verb), seed \(seed), cut \(cut) of \(trace.events.count), image \(index), \(image.remainder): \(lines)"
                 try #require(lines.first == right, place)
                 let made = lines.last ?? ""
                 let code = made == right ? "whole" : made.split(separator: " ").dropFirst().first.map(String.init) ?? ""
@@ -87,6 +113,28 @@ enum PowerVerb: String, CaseIterable, CustomTestStringConvertible {
             }
         }
         print("power loss under \(verb): \(tally.images) images of \(tally.cuts) cuts: \(tally.words(tally.outcomes))")
+    }
+
+    @Test("leaves an upgrade at a version whose steps are all there, and the next one is not begun")
+    func upgrade() async throws {
+        let seed = 20_261_123 as UInt64
+        var random = SplitMix64(seed: seed)
+        let recorder = try Self.recorder(seed: seed)
+        let before = try Disk(recorder.root)
+        let trace = try recorder.record(["upgrade", recorder.root + "/store"], program: Tool.path("KillWorker"))
+        var tally = PowerTally()
+        try await Self.eachCut(trace, before, recorder, &random, &tally) { (cut, images, tally) in
+            for (index, image) in images.enumerated() {
+                let place: Comment =
+                    "seed \(seed), cut \(cut) of \(trace.events.count), image \(index), \(image.remainder)"
+                let version = try MarkedUpgrade.finish(image.directory.path + "/store", place)
+                tally.outcomes["version \(version)", default: 0] += 1
+                try #require(cut < trace.events.count || version == 3, place)
+            }
+        }
+        // Each of the three is among what a cut leaves.
+        #expect(tally.outcomes.count == 3)
+        print("power loss under upgrade: \(tally.images) images of \(tally.cuts) cuts: \(tally.words(tally.outcomes))")
     }
 
     private static func digest(_ store: String) throws -> String {

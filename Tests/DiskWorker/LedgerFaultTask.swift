@@ -5,14 +5,9 @@ import TestSupport
 
 /// A receiver's ledger on a disk that fails: what ``FaultTask`` does to a store.
 struct LedgerFaultTask {
-    let directory: String
-    let seed: UInt64
-    let operations: Int
-    let begin: (Int) -> Void
-    let end: () -> Int
-    let settle: () -> Int
-    let allowed: Set<String>
-    let survives: Bool?
+    private let task: FaultTask
+
+    init(_ task: FaultTask) { self.task = task }
 
     /// What the callers have asked for and heard.
     private struct Run {
@@ -31,23 +26,23 @@ struct LedgerFaultTask {
     }
 
     func site(_ number: Int, _ tally: inout FaultTask.Tally) async throws {
-        let place = try TemporaryDirectory(in: directory)
+        let place = try TemporaryDirectory(in: task.directory)
         let path = place.appending("ledger")
-        func wrong(_ text: String) { tally.faults.append("at call \(number), seed \(seed): \(text)") }
+        func wrong(_ text: String) { tally.faults.append("at call \(number), seed \(task.seed): \(text)") }
         tally.sites += 1
-        begin(number)
+        task.begin(number)
         var isMade = false
         var run: Run
         do throws(HoldfastError) {
             await (try await AppliedLedger.create(at: path, mapSizeBytes: 1 << 30)).close()
             isMade = true
-            run = Run(ledger: try await Self.open(path), random: SplitMix64(seed: seed))
+            run = Run(ledger: try await Self.open(path), random: SplitMix64(seed: task.seed))
         } catch {
-            tally.failedCalls += end()
+            tally.failedCalls += task.end()
             if !isMade { tally.notMade += 1 }
             tally.codes[error.code.description, default: 0] += 1
-            if !allowed.contains(error.code.description) { wrong("opening: \(error)") }
-            tally.forgotten += settle()
+            if !task.allowed.contains(error.code.description) { wrong("opening: \(error)") }
+            tally.forgotten += task.settle()
             // Nobody was told that it is there: it can be made. One that was made is there.
             if !isMade { await (try await AppliedLedger.create(at: path, mapSizeBytes: 1 << 30)).close() }
             let ledger = try await Self.open(path)
@@ -55,18 +50,20 @@ struct LedgerFaultTask {
             await ledger.close()
             return
         }
-        for _ in 0..<operations { await step(&run) }
-        let failed = end()
+        for _ in 0..<task.operations { await step(&run) }
+        let failed = task.end()
         tally.failedCalls += failed
         // The fault has gone: a handle that is not poisoned goes on without a restart.
         let wasPoisoned = run.isPoisoned
         let goesOn = await apply([run.next], 20, &run)
         run.next += 1
         if goesOn == wasPoisoned { wrong("poisoned \(wasPoisoned), and the next call went through: \(goesOn)") }
-        if let survives, failed > 0, survives == wasPoisoned { wrong("the handle is poisoned: \(wasPoisoned)") }
+        if let survives = task.survives, failed > 0, survives == wasPoisoned {
+            wrong("the handle is poisoned: \(wasPoisoned)")
+        }
         if wasPoisoned { tally.poisoned += 1 }
         await run.ledger.close()
-        tally.forgotten += settle()
+        tally.forgotten += task.settle()
         try await look(path, run, wrong)
         for fault in run.faults { wrong(fault) }
         tally.codes.merge(run.codes, uniquingKeysWith: +)
@@ -146,22 +143,7 @@ struct LedgerFaultTask {
         let code = error.code.description
         run.codes[code, default: 0] += 1
         if run.isPoisoned, error.code != .poisoned { run.faults.append("not poisoned, after it was: \(error)") }
-        if !allowed.contains(code) { run.faults.append("an error that should not be: \(error)") }
+        if !task.allowed.contains(code) { run.faults.append("an error that should not be: \(error)") }
         if error.code == .poisoned { run.isPoisoned = true }
-    }
-}
-
-extension LedgerFaultTask {
-    init(_ task: FaultTask) {
-        self.init(
-            directory: task.directory,
-            seed: task.seed,
-            operations: task.operations,
-            begin: task.begin,
-            end: task.end,
-            settle: task.settle,
-            allowed: task.allowed,
-            survives: task.survives
-        )
     }
 }

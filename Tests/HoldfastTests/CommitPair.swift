@@ -22,30 +22,14 @@ struct CommitPair {
         deployment = try await Deployment()
         var next: UInt64 = 1
         for _ in 0..<Int.random(in: 20...60, using: &random) {
-            try await Self.change(deployment.controller, &next, &random)
+            try await deployment.change(&next, &random, pendingMax: 30, sizes: [5, 200, 2000])
         }
         before = try Self.bytes(deployment)
         digests.insert(try Self.digest(before))
-        try await Self.change(deployment.controller, &next, &random)
+        try await deployment.change(&next, &random, pendingMax: 30, sizes: [5, 200, 2000])
         after = try Self.bytes(deployment)
         digests.insert(try Self.digest(after))
         await deployment.controller.close()
-    }
-
-    private static func change(
-        _ controller: RegionFailoverController,
-        _ next: inout UInt64,
-        _ random: inout SplitMix64
-    ) async throws {
-        let region: RegionID = Bool.random(using: &random) ? "eu-west-1" : "us-east-1"
-        if try await controller.pendingCount(for: region) > 30, Bool.random(using: &random) {
-            _ = try await controller.drain(region, max: Int.random(in: 1...60, using: &random))
-            return
-        }
-        let count = UInt64.random(in: 1...30, using: &random)
-        let size = [5, 200, 2000].randomElement(using: &random) ?? 5
-        try await controller.append((next..<(next + count)).map { Noise.write($0, size) }, to: region)
-        next += count
     }
 
     private static func bytes(_ deployment: Deployment) throws -> Data {

@@ -3,6 +3,7 @@ import Glibc
 import Holdfast
 import HoldfastTesting
 import ReplayStore
+import TestSupport
 import Testing
 
 @Suite("A data file with two names") struct DataFileTests {
@@ -48,9 +49,7 @@ import Testing
         try linkHard()
         let path = other + "/data.mdb"
         // A process of its own has the lock until it is killed, as a writer by the other name would.
-        let holder = Process()
-        holder.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        holder.arguments = ["python3", "-c", Self.lock, path]
+        let holder = Tool.process(["python3", "-c", Self.lock, path], program: "/usr/bin/env")
         let pipe = Pipe()
         holder.standardOutput = pipe
         try holder.run()

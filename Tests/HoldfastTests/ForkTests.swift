@@ -98,11 +98,11 @@ private func dieBesideFork(_ path: String) async throws {
     if child == 0 {
         // Who reads what this process tells must not wait for its child.
         var found = stat()
-        for descriptor in 3..<1024 as Range<CInt> where descriptor != answer[1] {
+        for descriptor in 3..<min(getdtablesize(), 1 << 20) where descriptor != answer[1] {
             if unsafe fstat(descriptor, &found) == 0, found.st_mode & S_IFMT == S_IFIFO { close(descriptor) }
         }
         _ = unsafe Glibc.write(answer[1], "f", 1)
-        sleep(600)
+        sleep(60)
         _exit(1)
     }
     var waiting = pollfd(fd: answer[0], events: Int16(POLLIN), revents: 0)

@@ -200,16 +200,21 @@ import Zstd
 
 extension Deployment {
     /// Appends or drains at random: one durable change.
-    func change(_ next: inout UInt64, _ random: inout SplitMix64) async throws {
+    func change(
+        _ next: inout UInt64,
+        _ random: inout SplitMix64,
+        pendingMax: Int = 200,
+        sizes: [Int] = [10, 100, 3000]
+    ) async throws {
         let region: RegionID =
             ["eu-west-1", "us-east-1", "ap-northeast-1"].randomElement(using: &random) ?? "eu-west-1"
         let pending = try await controller.pendingCount(for: region)
-        if pending > 200 || pending > 0 && Int.random(in: 0..<3, using: &random) == 0 {
+        if pending > pendingMax || pending > 0 && Int.random(in: 0..<3, using: &random) == 0 {
             _ = try await controller.drain(region, max: Int.random(in: 1...100, using: &random))
             return
         }
         let count = UInt64.random(in: 1...40, using: &random)
-        let size = [10, 100, 3000].randomElement(using: &random) ?? 10
+        let size = sizes.randomElement(using: &random) ?? 10
         try await controller.append((next..<(next + count)).map { Noise.write($0, size) }, to: region)
         next += count
     }

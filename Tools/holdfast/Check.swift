@@ -43,6 +43,24 @@ struct Check: ParsableCommand {
         if !report.isClean { throw ExitStatus.damaged.exitCode }
     }
 
+    /// So many findings of one kind a table shows: a file that was cut off has one for each page.
+    private static let ofKindMax = 5
+
+    /// The first findings of each kind, and behind the last of them how many more there are.
+    private static func firstOfEach(_ findings: [StoreCheck.Finding]) -> [StoreCheck.Finding] {
+        let kinds = Dictionary(grouping: findings.indices) { "\(findings[$0].code) \(findings[$0].table)" }.values
+        let shown = kinds.flatMap { kind -> [(Int, StoreCheck.Finding)] in
+            guard kind.count > ofKindMax else { return kind.map { ($0, findings[$0]) } }
+            var last = findings[kind[ofKindMax]]
+            let pages = kind.dropFirst(ofKindMax).compactMap { findings[$0].page }
+            let range = pages.min().map { " (pages \($0) to \(pages.max() ?? $0))" } ?? ""
+            last.message = "\(kind.count - ofKindMax) more of these\(range); --format json lists each."
+            (last.first, last.last) = (nil, nil)
+            return kind.prefix(ofKindMax).map { ($0, findings[$0]) } + [(kind[ofKindMax], last)]
+        }
+        return shown.sorted { $0.0 < $1.0 }.map(\.1)
+    }
+
     private func printTable(_ report: StoreCheck.Report) throws {
         let output = Output()
         if !report.findings.isEmpty {
@@ -51,7 +69,7 @@ struct Check: ParsableCommand {
                 .text("what was found, and what to do"),
             ]
             let printer = ListPrinter(output, .table, columns)
-            for finding in report.findings {
+            for finding in Self.firstOfEach(report.findings) {
                 try printer.row(
                     .null,
                     [

@@ -7,7 +7,7 @@ struct Snapshot: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the controller's whole state at one moment as one JSON object.",
         discussion: """
-            Works while another process has the store open, in one short read transaction. Always JSON.
+            Works while another process has the store open, as of its last commit. Always JSON.
 
             Example:
               holdfast snapshot ./store
