@@ -72,7 +72,7 @@ import Testing
         let outcome = try Tool.run(
             ["python3", script, "none", Tool.path()] + verb,
             program: "/usr/bin/env",
-            environment: ["TERM": "xterm", "LC_ALL": "C.UTF-8"]
+            environment: ["TERM": "xterm", "LC_ALL": "C.UTF-8", "NO_COLOR": "1"]
         )
         try #require(outcome.status == 0, "\(outcome.talk)")
         let ending = try JSONDecoder().decode(Ending.self, from: Data(outcome.output.utf8))
