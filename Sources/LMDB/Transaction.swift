@@ -170,16 +170,33 @@ package struct Database: Sendable, Hashable {
     ///
     /// - Throws: `MDB_CORRUPTED` when a value has pages that are not its own; nothing has changed then.
     package mutating func empty(_ database: Database) throws(LMDBError) {
-        if try hasLargeValues(database) {
-            let pageSize = try pageSize()
-            var cursor = try self.cursor(database)
-            var found = try cursor.first()
-            while found {
-                _ = try cursor.proveRun(pageSize: pageSize)
-                found = try cursor.next()
-            }
+        let isExact = try hasLargeValues(database) ? hasExactRuns(database) : true
+        guard isExact else {
+            // On a page that is none LMDB would end the process: the pairs go one by one.
+            while let key = try firstKey(database) { try delete(key, in: database) }
+            return
         }
         try check("mdb_drop", unsafe mdb_drop(pointer, database.handle, 0))
+    }
+
+    /// Whether the first page of each large value says what it should.
+    private func hasExactRuns(_ database: Database) throws(LMDBError) -> Bool {
+        let pageSize = try pageSize()
+        var cursor = try self.cursor(database)
+        var found = try cursor.first()
+        var isExact = true
+        while found {
+            if try cursor.run(pageSize: pageSize) == .short { isExact = false }
+            found = try cursor.next()
+        }
+        return isExact
+    }
+
+    private func firstKey(_ database: Database) throws(LMDBError) -> [UInt8]? {
+        var cursor = try self.cursor(database)
+        guard try cursor.first() else { return nil }
+        let key = cursor.key
+        return key.indices.map { key[$0] }
     }
 
     /// Whether a value of a database has pages of its own.
@@ -202,7 +219,7 @@ package struct Database: Sendable, Hashable {
                 return nil
             }
             try check("mdb_cursor_get", unsafe pair.status)
-            return unsafe (cursor, try pair.proveRun(pageSize: try pageSize()))
+            return unsafe (cursor, try pair.run(pageSize: try pageSize()) != nil)
         } catch {
             unsafe mdb_cursor_close(cursor)
             throw error
@@ -260,9 +277,9 @@ package struct Database: Sendable, Hashable {
         return true
     }
 
-    /// Proves that the pages of a large value are its own, and says whether it has any.
-    fileprivate func proveRun(pageSize: Int) throws(LMDBError) -> Bool {
-        try unsafe Pair(status: MDB_SUCCESS, key: currentKey, value: currentValue).proveRun(pageSize: pageSize)
+    /// What the first page of a large value says of its pages; see the pair's.
+    fileprivate func run(pageSize: Int) throws(LMDBError) -> Run? {
+        try unsafe Pair(status: MDB_SUCCESS, key: currentKey, value: currentValue).run(pageSize: pageSize)
     }
 
     /// The pair's key; empty where the last move found none.
@@ -282,24 +299,38 @@ package struct Database: Sendable, Hashable {
     var key: MDB_val
     var value: MDB_val
 
-    /// Proves that the pages of a large value are its own, and says whether it has any.
+    /// What the first page of a large value says of its pages; nil for a value that stands in its leaf.
     ///
     /// A value that does not fit into a leaf stands in pages of its own, in one piece behind the header of the first: its
     /// number, its flags, and how many pages there are. LMDB 0.9 frees as many as that says from the number on that it
     /// says: where a bit of it is wrong, those of other values, which the next commit writes over.
-    func proveRun(pageSize: Int) throws(LMDBError) -> Bool {
-        guard let key = unsafe key.mv_data, let value = unsafe value.mv_data else { return false }
+    ///
+    /// - Throws: `MDB_CORRUPTED` when it names pages that are not the value's.
+    func run(pageSize: Int) throws(LMDBError) -> Run? {
+        guard let key = unsafe key.mv_data, let value = unsafe value.mv_data else { return nil }
         // A node: the value's length in 4 bytes, flags and the key's length in 2 each, the key, the value or its page.
-        guard unsafe key.loadUnaligned(fromByteOffset: -4, as: UInt16.self) & 1 != 0 else { return false }
+        guard unsafe key.loadUnaligned(fromByteOffset: -4, as: UInt16.self) & 1 != 0 else { return nil }
         let page = unsafe key.loadUnaligned(fromByteOffset: self.key.mv_size, as: UInt64.self)
         let header = unsafe value - 16
-        let pages = unsafe (16 + self.value.mv_size + pageSize - 1) / pageSize
-        guard unsafe header.loadUnaligned(as: UInt64.self) == page,
-            unsafe header.loadUnaligned(fromByteOffset: 10, as: UInt16.self) & 0x0F == 4,
-            unsafe header.loadUnaligned(fromByteOffset: 12, as: UInt32.self) == pages
-        else { throw LMDBError(call: "the pages of a large value", status: MDB_CORRUPTED) }
-        return true
+        let number = unsafe header.loadUnaligned(as: UInt64.self)
+        let flags = unsafe header.loadUnaligned(fromByteOffset: 10, as: UInt16.self)
+        let pages = unsafe header.loadUnaligned(fromByteOffset: 12, as: UInt32.self)
+        let needed = unsafe (16 + self.value.mv_size + pageSize - 1) / pageSize
+        if number == page, pages == needed, flags & 0x0F == 4 { return .exact }
+        // Of a page of zeros nothing is freed.
+        guard pages == 0 || number == page && pages < needed else {
+            throw LMDBError(call: "the pages of a large value", status: MDB_CORRUPTED)
+        }
+        return .short
     }
+}
+
+/// What the first page of a large value says of its pages.
+private enum Run {
+    /// What is right.
+    case exact
+    /// Not all of them, and no others: removing the value leaves the others to nobody until the store is compacted.
+    case short
 }
 
 private func pair(at key: [UInt8], _ cursor: OpaquePointer) -> Pair {

@@ -23,7 +23,16 @@ extension StoreTransaction {
         }
         var events: [FailoverEvent] = []
         while true {
-            let (block, damage) = try headBlock(region, now: now)
+            let block: VerifiedBlock?
+            let damage: [FailoverEvent]
+            do throws(HoldfastError) {
+                (block, damage) = try headBlock(region, now: now)
+            } catch {
+                // What is behind holds the queue up, and is told who comes to it; what was to leave has left.
+                guard case .to(let position) = move, try regionRow(region).headPosition >= position, isRefusal(error)
+                else { throw error }
+                break
+            }
             events += damage
             guard let block else { break }
             var row = try regionRow(region)

@@ -23,6 +23,14 @@ extension StoreTransaction {
         core.arePagesProved = true
     }
 
+    /// Whether `error` says that a pair was not removed since LMDB would have given other pages away, and nothing else has
+    /// failed: then the transaction goes on without that.
+    func isRefusal(_ error: HoldfastError) -> Bool {
+        guard error.code == .damaged, core.failure == error else { return false }
+        core.failure = nil
+        return true
+    }
+
     /// Removes every pair of a table, in time that grows with its pages.
     ///
     /// It is emptied, not deleted: LMDB would close the handle that readers may be using.

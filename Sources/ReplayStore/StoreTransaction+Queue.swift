@@ -86,14 +86,20 @@ extension StoreTransaction {
         var entries: [QueueEntry] = []
         var events: [FailoverEvent] = []
         while entries.count < max {
-            let (block, damage) = try headBlock(region, now: now, decoding: true)
-            events += damage
-            guard let block else { break }
-            let head = try regionRow(region).headPosition
-            let part = try decode(block, region).filter { $0.position >= head }.prefix(max - entries.count)
-            guard let last = part.last else { break }
-            entries += part
-            events += try moveHead(region, .to(last.position + 1), as: .drained, now: now)
+            do throws(HoldfastError) {
+                let (block, damage) = try headBlock(region, now: now, decoding: true)
+                events += damage
+                guard let block else { break }
+                let head = try regionRow(region).headPosition
+                let part = try decode(block, region).filter { $0.position >= head }.prefix(max - entries.count)
+                guard let last = part.last else { break }
+                events += try moveHead(region, .to(last.position + 1), as: .drained, now: now)
+                entries += part
+            } catch {
+                // What comes before a block that holds the queue up is handed out.
+                guard !entries.isEmpty, isRefusal(error) else { throw error }
+                break
+            }
         }
         if !entries.isEmpty {
             let event = FailoverEvent(kind: .replayed(entries: UInt64(entries.count)), at: now, region: region)

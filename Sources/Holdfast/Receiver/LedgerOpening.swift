@@ -118,8 +118,8 @@ extension OpenLedger {
                 throw HoldfastError(
                     code: .damaged,
                     message:
-                        "The file '\(data)' cannot be opened: a page of it is damaged, or it is shorter than it says. Nothing was touched. "
-                        + HoldfastError.ledgerAdvice
+                        "The file '\(data)' cannot be opened: a page of it is damaged, or it is shorter than it says. "
+                        + "Nothing was touched. " + HoldfastError.ledgerAdvice
                 )
             }
         }
