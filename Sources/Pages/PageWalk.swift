@@ -18,7 +18,8 @@ package struct PageWalk: Sendable {
     /// How much is read.
     package enum Depth: Sendable, Comparable {
         /// The free list, the list of tables, every branch, and of each leaf its number and kind: how LMDB finds its way, and
-        /// which pages it takes for free when it copies one.
+        /// which pages it takes for free when it copies one. Leaves are read whole but those of long tables, and of those the
+        /// last one is.
         case branches
         /// Branches, leaves and the free list.
         case trees
@@ -50,15 +51,24 @@ package struct PageWalk: Sendable {
     private let file: PageFile
     private let meta: Meta
     private let depth: Depth
+    private let isLong: @Sendable (String) -> Bool
 
     /// More findings than this are not kept.
     private static let findingsMax = 1000
 
     /// Walks over the pages that `meta` leads to.
-    package init(_ file: PageFile, _ meta: Meta, _ depth: Depth) throws(PageError) {
+    ///
+    /// `isLong`: Whether a table is one of those whose leaves only a depth above ``Depth/branches`` reads.
+    package init(
+        _ file: PageFile,
+        _ meta: Meta,
+        _ depth: Depth,
+        isLong: @escaping @Sendable (String) -> Bool = { _ in true }
+    ) throws(PageError) {
         self.file = file
         self.meta = meta
         self.depth = depth
+        self.isLong = isLong
         let end = min(meta.lastPage + 1, try file.pages())
         reached = PageSet(below: max(2, end))
         free = PageSet(below: max(2, end))
@@ -192,7 +202,7 @@ package struct PageWalk: Sendable {
             return note("depth", "the tree says that it has \(tree.depth) levels", name, page: tree.root)
         }
         let isTable = !Self.lists.contains(name)
-        let readsLeaves = depth >= .trees || !isTable
+        let readsLeaves = depth >= .trees || !isTable || !isLong(name)
         // The environment's own flags stand beside those of the free list.
         guard isByNumber ? tree.flags & Self.byNumber != 0 : tree.flags == 0 else {
             isWhole = false
@@ -209,7 +219,7 @@ package struct PageWalk: Sendable {
             }
             let page: Page
             do throws(PageError) {
-                guard visit.level < tree.depth || readsLeaves else {
+                guard visit.level < tree.depth || readsLeaves || visits.isEmpty else {
                     try file.checkLeaf(visit.page)
                     continue
                 }

@@ -96,7 +96,8 @@ package enum DataFile {
     ///
     /// LMDB has no checksum on its meta page. One that mixes two commits can show the store of the older one as the newest,
     /// or let the next commit write over pages in use. The free list, the list of tables and the branches tell, about one page
-    /// of a thousand; at a depth of `trees` the leaves are read as well, and what would end a process there is refused. Keys
+    /// of a thousand; so do the leaves that are read through LMDB when a store is opened. At a depth of `trees` all are read,
+    /// and what would end a process there is refused. Keys
     /// out of order, and wrong counts, hold up a region or none: those are left to who reads.
     ///
     /// Where a writer goes on too fast, the file is left to it.
@@ -107,7 +108,7 @@ package enum DataFile {
         do throws(PageError) {
             for _ in 0..<proofsMax {
                 let meta = try file.newestMeta()
-                let walk = try PageWalk(file, meta, depth)
+                let walk = try PageWalk(file, meta, depth) { name in longTables.contains { name.hasPrefix($0) } }
                 // What seems to be damage may be a page that was written anew meanwhile.
                 guard try file.isCurrent(meta) else { continue }
                 let finding = walk.findings.first { finding in
@@ -123,6 +124,9 @@ package enum DataFile {
             throw damaged(error.description, path)
         }
     }
+
+    /// The tables that grow with what is kept: of these opening reads the end of a queue alone.
+    private static let longTables = ["queue/", "seen/", "dead/", "state"]
 
     /// So many times a file is looked at that a writer changes meanwhile.
     private static let proofsMax = 4

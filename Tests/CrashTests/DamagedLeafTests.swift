@@ -61,6 +61,32 @@ import Testing
         #expect(try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb")) == bytes)
     }
 
+    @Test("is refused when the store is opened, where opening comes to it: no bit of where its rows stand ends that")
+    func opening() async throws {
+        let directory = try TemporaryDirectory()
+        let path = try await store(directory)
+        let data = try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb"))
+        let file = try PageFile(try File(path + "/data.mdb", O_RDONLY))
+        let leaves = try PageWalk(file, try file.newestMeta(), .trees).leaves
+        let ends = Set(Dictionary(leaves.map { ($0.table, $0.page) }) { $1 }.values)
+        var images: [String] = []
+        for (table, page) in leaves where !table.hasPrefix("queue/") || ends.contains(page) {
+            // Where its free space is, and where its first row and its second one stand.
+            for bit in 0..<64 {
+                let image = directory.appending("image-\(page)-\(bit)")
+                try FileManager.default.createDirectory(atPath: image, withIntermediateDirectories: false)
+                var changed = data
+                changed[Int(page) * 4096 + 12 + bit / 8] ^= 1 << UInt8(bit % 8)
+                try changed.write(to: URL(fileURLWithPath: image + "/data.mdb"))
+                images.append(image)
+            }
+        }
+        try #require(images.count > 300)
+        let opened = try Tool.run(["open"] + images, program: Tool.path("CrashWorker"))
+        #expect(!opened.isSignalled && opened.lines.count == images.count, "\(opened.lines.count) of \(images.count)")
+        #expect(opened.lines.contains { $0.hasPrefix("refused damaged") })
+    }
+
     @Test("ends no copy of the store: it is proved first", arguments: ["backup", "compact"])
     func copies(verb: String) async throws {
         let directory = try TemporaryDirectory()
