@@ -11,19 +11,6 @@ import Testing
         await #expect(processExitsWith: .success) { try await storeRefusesFork() }
     }
 
-    @Test("does not keep the lock of a process that was killed") func killed() async throws {
-        let directory = try TemporaryDirectory()
-        let path = directory.appending("store")
-        await #expect(processExitsWith: .signal(SIGKILL)) { [path = path as String] in try await dieBesideFork(path) }
-        let child = try #require(pid_t(String(contentsOfFile: path + ".child", encoding: .utf8)))
-        defer { kill(child, SIGKILL) }
-        // Nobody has unlocked: the lock goes with the last copy of its descriptor.
-        let controller = try await RegionFailoverController.open(at: path, options: Deployment.options)
-        #expect(try await controller.append([write(2)], to: "eu").accepted == 1)
-        await controller.close()
-        #expect(kill(child, 0) == 0, "the child did not live to the end")
-    }
-
     @Test("has no ledger") func ledger() async {
         await #expect(processExitsWith: .success) { try await ledgerRefusesFork() }
     }
@@ -81,34 +68,6 @@ private func storeRefusesFork() async throws {
     await again.close()
     var status: CInt = 0
     #expect(unsafe waitpid(child, &status, WNOHANG) == 0, "the child did not live to the end")
-}
-
-/// Ends the process by SIGKILL, with its store open, while a child of it sleeps whose number is in a file beside the store.
-private func dieBesideFork(_ path: String) async throws {
-    let configuration = FailoverConfiguration(local: "us", regions: ["us", "eu"])
-    let controller = try await RegionFailoverController.create(
-        at: path,
-        configuration: configuration,
-        options: Deployment.options
-    )
-    try await controller.append([write(1)], to: "eu")
-    var answer: [CInt] = [-1, -1]
-    try #require(unsafe pipe(&answer) == 0)
-    let child = forkProcess()
-    if child == 0 {
-        // Who reads what this process tells must not wait for its child.
-        var found = stat()
-        for descriptor in 3..<min(getdtablesize(), 1 << 20) where descriptor != answer[1] {
-            if unsafe fstat(descriptor, &found) == 0, found.st_mode & S_IFMT == S_IFIFO { close(descriptor) }
-        }
-        _ = unsafe Glibc.write(answer[1], "f", 1)
-        sleep(60)
-        _exit(1)
-    }
-    var waiting = pollfd(fd: answer[0], events: Int16(POLLIN), revents: 0)
-    try #require(unsafe poll(&waiting, 1, 20_000) == 1, "the child did not begin")
-    try "\(child)".write(toFile: path + ".child", atomically: true, encoding: .utf8)
-    kill(getpid(), SIGKILL)
 }
 
 /// The names of the files of a store that a process has open, one for each descriptor.
