@@ -18,6 +18,10 @@ package struct TreeRecord: Sendable, Hashable {
 
     package var isEmpty: Bool { root == Self.none }
 
+    /// Whether a tree without a root says that it has something: then the record is of two states, and LMDB would give the
+    /// next pair a tree of a wrong depth.
+    var isEmptyByHalf: Bool { isEmpty && (depth, branchPages, leafPages, overflowPages, entries) != (0, 0, 0, 0, 0) }
+
     /// Reads the 48 bytes at `offset`; the caller has checked that they are there.
     init(_ bytes: Span<UInt8>, at offset: Int) {
         flags = bytes.little16(at: offset + 4)

@@ -37,6 +37,9 @@ package struct PageCursor {
         self.tree = tree
         self.lastPage = lastPage
         self.isByNumber = isByNumber
+        guard !tree.isEmptyByHalf else {
+            throw PageError("a tree without a page says that it has \(tree.depth) levels and \(tree.entries) pairs")
+        }
         guard !tree.isEmpty else {
             isAtEnd = true
             return

@@ -196,6 +196,10 @@ package struct PageWalk: Sendable {
         isByNumber: Bool = false,
         _ pair: (_ page: UInt64, _ node: Int, _ leaf: Page) -> Void
     ) throws(PageError) {
+        guard !tree.isEmptyByHalf else {
+            isWhole = false
+            return note("depth", "without a page it says that it has \(tree.depth) levels, \(tree.entries) pairs", name)
+        }
         guard !tree.isEmpty else { return }
         guard (1...PageCursor.depthMax).contains(tree.depth) else {
             isWhole = false

@@ -6,6 +6,8 @@ import Testing
 
 @Suite("A loss of power under a receiver's ledger", .serialized) struct PowerLedgerTests {
     private static let imagesOfCut = 5
+    /// Few writes: each of them is missing alone in some image.
+    private static let imagesOfMaking = 8 * Remainder.allCases.count
     private static let cuts = max(20, PowerTally.imagesWanted / 10)
 
     /// The calls of a trace, and the events that say so.
@@ -47,27 +49,23 @@ import Testing
         #expect(try rebuilt.differences(from: recorder.root) == [], "the trace is not all there is")
         let calls = try Calls(trace)
         var tally = PowerTally()
-        let points = (0..<Self.cuts).map { index in
-            // Every fourth cut is in the making of the ledger, and one behind the last call.
-            switch index {
-            case 0: trace.events.count
-            case _ where index % 4 == 1: Int.random(in: 1...calls.created, using: &random)
-            default: Int.random(in: 1...trace.events.count, using: &random)
-            }
-        }
+        // Each moment of the making of the ledger, and one behind the last call.
+        let points =
+            Array(1...calls.created) + [trace.events.count]
+            + (0..<Self.cuts).map { _ in Int.random(in: 1...trace.events.count, using: &random) }
         for point in points.sorted() {
             while disk.cut < point { try disk.happen(trace.events[disk.cut]) }
             tally.cuts += 1
             let known = calls.known(at: point)
             tally.promises += known.count { $0.fate == .returned }
-            for index in 0..<Self.imagesOfCut {
+            let isMade = point > calls.created
+            for index in 0..<(isMade ? Self.imagesOfCut : Self.imagesOfMaking) {
                 let remainder = Remainder.allCases[tally.images % Remainder.allCases.count]
                 var image = disk.image(remainder, &random)
                 try image.addMapped(from: recorder.root, &random)
                 tally.images += 1
                 let scratch = try Recorder.scratch()
                 try image.write(to: scratch.path)
-                let isMade = point > calls.created
                 let faults = try await look(scratch.path + "/ledger", known, calls.end, isMade: isMade, &tally)
                 try #require(
                     faults.isEmpty,

@@ -32,6 +32,24 @@ import Testing
         #expect(try CommitPair.recovered(image) == (try CommitPair.digest(commits.after)), "seed \(seed)")
     }
 
+    /// LMDB would put the next pair into a tree of one level that it takes for two.
+    @Test("is refused where a tree has no page, and levels or pairs", arguments: [5, 6, 7, 8, 9])
+    func emptyByHalf(word: Int) async throws {
+        var random = SplitMix64(seed: 7)
+        let commits = try await CommitPair(&random)
+        let start = try CommitPair.newest(commits.after).slot * CommitPair.pageSize
+        var image = commits.after
+        // The free list as it is when it is empty: flags and page size, then depth, pages, pairs and root.
+        image.replaceSubrange((start + 46)..<(start + 80), with: Data(count: 34))
+        image.replaceSubrange((start + 80)..<(start + 88), with: Data(repeating: 0xFF, count: 8))
+        image[start + (word == 5 ? 46 : 8 * word)] = 1
+        let directory = try CommitPair.write(image)
+        let error = await #expect(throws: HoldfastError.self) {
+            try await RegionFailoverController.open(at: directory.appending("store"), options: Deployment.options)
+        }
+        #expect(error?.message.contains("without a page it says") == true, "\(error?.message ?? "")")
+    }
+
     @Test(
         "and a damaged page beside it are never taken for an older commit, or for one that was not ended",
         arguments: 0..<30 as Range<UInt64>

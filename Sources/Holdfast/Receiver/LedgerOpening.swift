@@ -37,6 +37,9 @@ extension OpenLedger {
             )
         }
         let (environment, file) = try openEnvironment(path, directory, mapSizeBytes)
+        // LMDB has written two empty meta pages. They are on the disk before any other page can be, so that a making that
+        // is interrupted can be told from a ledger: ``DataFile/isUnmade(_:)``.
+        try ledgerSystem { () throws(SystemError) in try file.sync() }
         let lmdb = try ledgerEngine { () throws(LMDBError) in try environment.beginWrite() }
         guard try tables(lmdb) == nil else {
             throw HoldfastError(code: .alreadyExists, message: "There is a ledger at '\(path)' already. Open it.")
