@@ -26,6 +26,7 @@ let package = Package(
     products: [
         .library(name: "Holdfast", targets: ["Holdfast"]),
         .library(name: "RegionFailover", targets: ["RegionFailover"]),
+        .library(name: "RaftApply", targets: ["RaftApply"]),
         .library(name: "HoldfastTesting", targets: ["HoldfastTesting"]),
         .executable(name: "holdfast", targets: ["HoldfastTool"]),
     ],
@@ -63,6 +64,13 @@ let package = Package(
             name: "Holdfast",
             dependencies: [
                 "RegionFailover", "ReplayStore", "ReplayFormat", "LMDB", "Bytes", "Platform", log, metrics, lifecycle,
+            ],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "RaftApply",
+            dependencies: [
+                "Holdfast", "ReplayStore", "ReplayFormat", "RegionFailover", "Bytes", "Platform", "Zstd", log,
             ],
             swiftSettings: strict
         ),

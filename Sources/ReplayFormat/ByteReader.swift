@@ -8,15 +8,15 @@ package struct FormatError: Error, Sendable, Hashable, CustomStringConvertible {
 }
 
 /// Reads fields one after another, and throws where the bytes end too early.
-struct ByteReader: ~Escapable {
+package struct ByteReader: ~Escapable {
     private let bytes: Span<UInt8>
     private(set) var offset = 0
 
     @_lifetime(copy bytes)
-    init(_ bytes: Span<UInt8>) { self.bytes = bytes }
+    package init(_ bytes: Span<UInt8>) { self.bytes = bytes }
 
     /// How many bytes are left.
-    var remaining: Int { bytes.count - offset }
+    package var remaining: Int { bytes.count - offset }
 
     private mutating func take(_ count: Int, _ field: StaticString) throws(FormatError) -> Int {
         guard count >= 0, count <= remaining else { throw FormatError("\(field) ends too early") }
@@ -24,18 +24,18 @@ struct ByteReader: ~Escapable {
         return offset
     }
 
-    mutating func byte(_ field: StaticString) throws(FormatError) -> UInt8 {
+    package mutating func byte(_ field: StaticString) throws(FormatError) -> UInt8 {
         bytes[try take(1, field)]
     }
 
     /// A byte that is 0 or 1.
-    mutating func flag(_ field: StaticString) throws(FormatError) -> Bool {
+    package mutating func flag(_ field: StaticString) throws(FormatError) -> Bool {
         let value = try byte(field)
         guard value <= 1 else { throw FormatError("\(field) is \(value), neither 0 nor 1") }
         return value == 1
     }
 
-    mutating func number<Value: FixedWidthInteger & UnsignedInteger>(
+    package mutating func number<Value: FixedWidthInteger & UnsignedInteger>(
         _ type: Value.Type,
         _ field: StaticString
     ) throws(FormatError) -> Value {
@@ -47,17 +47,17 @@ struct ByteReader: ~Escapable {
         return value
     }
 
-    mutating func signed(_ field: StaticString) throws(FormatError) -> Int64 {
+    package mutating func signed(_ field: StaticString) throws(FormatError) -> Int64 {
         Int64(bitPattern: try number(UInt64.self, field))
     }
 
-    mutating func array(_ count: Int, _ field: StaticString) throws(FormatError) -> [UInt8] {
+    package mutating func array(_ count: Int, _ field: StaticString) throws(FormatError) -> [UInt8] {
         let start = try take(count, field)
         return bytes.extracting(start..<(start + count)).array
     }
 
     /// A number in LEB128: seven bits a byte, low bits first, the high bit set on all bytes but the last.
-    mutating func varint(_ field: StaticString) throws(FormatError) -> UInt64 {
+    package mutating func varint(_ field: StaticString) throws(FormatError) -> UInt64 {
         var value: UInt64 = 0
         var shift: UInt64 = 0
         while true {
@@ -72,20 +72,20 @@ struct ByteReader: ~Escapable {
     }
 
     /// A count or a length, which must be at most `limit`.
-    mutating func length(_ field: StaticString, limit: Int) throws(FormatError) -> Int {
+    package mutating func length(_ field: StaticString, limit: Int) throws(FormatError) -> Int {
         let value = try varint(field)
         guard value <= UInt64(limit) else { throw FormatError("\(field) is \(value), more than \(limit)") }
         return Int(value)
     }
 
     /// Throws unless every byte was read.
-    func end(_ what: StaticString) throws(FormatError) {
+    package func end(_ what: StaticString) throws(FormatError) {
         guard remaining == 0 else { throw FormatError("\(what) has \(remaining) bytes too many") }
     }
 }
 
 extension [UInt8] {
-    mutating func append(varint value: UInt64) {
+    package mutating func append(varint value: UInt64) {
         var rest = value
         while rest >= 0x80 {
             append(UInt8(truncatingIfNeeded: rest) | 0x80)

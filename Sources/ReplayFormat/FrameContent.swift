@@ -248,7 +248,7 @@ package enum Bitmap {
 
 extension ByteReader {
     /// A region's name: one byte of length, then the name.
-    mutating func region(_ field: StaticString) throws(FormatError) -> RegionID {
+    package mutating func region(_ field: StaticString) throws(FormatError) -> RegionID {
         let length = Int(try byte(field))
         guard let region = RegionID(utf8: try array(length, field)) else {
             throw FormatError("\(field) is no region name")
@@ -258,7 +258,7 @@ extension ByteReader {
 }
 
 extension [UInt8] {
-    mutating func append(region: RegionID) {
+    package mutating func append(region: RegionID) {
         append(UInt8(region.rawValue.utf8.count))
         append(contentsOf: region.rawValue.utf8)
     }

@@ -18,6 +18,8 @@ public struct HoldfastError: Error, Sendable, Hashable {
             case notFound, alreadyExists, notPermitted, networkFileSystem, formatTooNew, incomplete, backup
             case replicatedStore
             case damaged, ioFailed
+            case sessionExpired, overloaded, outcomeUnknown, clockStep, notConfigured, partMissing
+            case notLeader, logUnavailable, logWentBack, logConflict, unknownCommand, digestMismatch, needsSnapshot
         }
         private let wrapped: Wrapped
         private init(_ wrapped: Wrapped) { self.wrapped = wrapped }
@@ -146,6 +148,68 @@ public struct HoldfastError: Error, Sendable, Hashable {
         ///
         /// What was acknowledged before is durable.
         public static var ioFailed: Self { Self(.ioFailed) }
+
+        // Replication:
+
+        /// The session of the proposal is not known any more, or has its outcome no longer.
+        ///
+        /// Nothing changed by this call; whether the command was executed before is not known here. Open a new session; an
+        /// append may be made again, since writes carry their identity.
+        public static var sessionExpired: Self { Self(.sessionExpired) }
+        /// Too much is under way.
+        ///
+        /// Nothing was proposed, or it was not executed; wait for what is under way, then call again.
+        public static var overloaded: Self { Self(.overloaded) }
+        /// The command may have been executed, or may be executed yet.
+        ///
+        /// Propose it again under the same identity: it is executed once.
+        public static var outcomeUnknown: Self { Self(.outcomeUnknown) }
+        /// The time of the command is too far ahead of the log's.
+        ///
+        /// Nothing changed; look at the proposer's clock.
+        public static var clockStep: Self { Self(.clockStep) }
+        /// The log has no deployment yet.
+        ///
+        /// Nothing changed; configure it first.
+        public static var notConfigured: Self { Self(.notConfigured) }
+        /// The last part of a command came before the others.
+        ///
+        /// Nothing was executed; propose all parts again under the same identity.
+        public static var partMissing: Self { Self(.partMissing) }
+        /// Another member leads.
+        ///
+        /// Nothing was proposed.
+        public static var notLeader: Self { Self(.notLeader) }
+        /// The engine of the log cannot be reached.
+        ///
+        /// Nothing was proposed, and nothing will be; try again later.
+        public static var logUnavailable: Self { Self(.logUnavailable) }
+        /// The log is another one, or ends before what this replica has applied: the engine was restored from an older state.
+        ///
+        /// The replica has stopped; nothing of its store changed. Decide which of the two is right.
+        public static var logWentBack: Self { Self(.logWentBack) }
+        /// One index of the log has had two commands.
+        ///
+        /// The replica has stopped; nothing of its store changed.
+        public static var logConflict: Self { Self(.logConflict) }
+        /// The log has a command that this version does not know.
+        ///
+        /// The replica has stopped before it; nothing of its store changed. Use a newer version.
+        public static var unknownCommand: Self { Self(.unknownCommand) }
+        /// The replica's state is another one than that of most members, or there is no majority for any.
+        ///
+        /// The replica has stopped. Let it take a snapshot of a member that is right.
+        public static var digestMismatch: Self { Self(.digestMismatch) }
+        /// The replica's store has lost something, or the log no longer has what it needs.
+        ///
+        /// The replica has stopped; a snapshot of another member makes it whole.
+        public static var needsSnapshot: Self { Self(.needsSnapshot) }
+
+        /// The code with a name; nil when there is none.
+        package init?(name: String) {
+            guard let wrapped = Wrapped(rawValue: name) else { return nil }
+            self.init(wrapped)
+        }
 
         /// The code's name, fit for a log field.
         public var description: String { wrapped.rawValue }
