@@ -76,7 +76,7 @@ let package = Package(
         ),
         .target(
             name: "HoldfastTesting",
-            dependencies: ["Holdfast", "ReplayStore", "ReplayFormat", "RegionFailover", "Platform", log],
+            dependencies: ["Holdfast", "RaftApply", "ReplayStore", "ReplayFormat", "RegionFailover", "Platform", log],
             swiftSettings: strict
         ),
         .executableTarget(
@@ -107,6 +107,14 @@ let package = Package(
             dependencies: [
                 "Bytes", "Holdfast", "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat",
                 "TestSupport", "Zstd", log, metrics, .product(name: "MetricsTestKit", package: "swift-metrics"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "RaftApplyTests",
+            dependencies: [
+                "Bytes", "Holdfast", "HoldfastTesting", "RaftApply", "RegionFailover", "ReplayFormat", "ReplayStore",
+                "TestSupport", log,
             ],
             swiftSettings: strict
         ),

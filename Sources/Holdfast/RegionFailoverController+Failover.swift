@@ -173,30 +173,12 @@ extension RegionFailoverController {
         let machine = machine
         let check = { @Sendable (transaction: borrowing StoreTransaction) throws(HoldfastError) in
             try machine.checkEpoch(ifEpoch)
-            // As all of it will be: what is half way there is nobody's configuration.
-            var all: [RegionID: QueueLimits] = [:]
-            for region in new.regions {
-                let present = transaction.regions.contains(region) ? try transaction.regionRow(region).limits : nil
-                all[region] = limits ?? present ?? .unlimited
-            }
-            try QueueLimits.checkShares(all)
+            try transaction.checkShares(new, limits)
         }
         return try await command(if: check) { (machine, pending, now) throws(FailoverError) in
             try machine.configure(new, force: force, ifEpoch: ifEpoch, pending: pending, now: now)
         } then: { (transaction, events, now) throws(HoldfastError) in
-            transaction.core.historyCapacity = new.historyCapacity
-            let wanted = Set(new.regions)
-            for region in transaction.regions where !wanted.contains(region) {
-                try transaction.removeRegion(region, now: now)
-            }
-            if let limits {
-                let all = transaction.regions.map { ($0, limits) }
-                try transaction.setLimits([RegionID: QueueLimits](uniqueKeysWithValues: all))
-            }
-            for region in new.regions where !transaction.regions.contains(region) {
-                try transaction.addRegion(region, limits: limits ?? .unlimited)
-            }
-            try transaction.trimHistory()
+            try transaction.reconfigure(new, limits, now: now)
         }
     }
 
@@ -230,19 +212,8 @@ extension RegionFailoverController {
         try await command { (machine, pending, now) throws(FailoverError) in
             try machine.pauseReplay(region, pending: pending, now: now)
         } then: { (transaction, _, _) throws(HoldfastError) in
-            try transaction.changeRow(of: region) { row in
-                row.isPaused = true
-                row.pauseReason = Self.shortened(reason)
-                row.pausedUntil = until
-            }
+            try transaction.pause(region, reason: reason, until: until)
         }
-    }
-
-    /// The beginning of a reason that is kept: whole characters of at most so many bytes.
-    private static func shortened(_ reason: String) -> String {
-        var kept = reason
-        while kept.utf8.count > RegionRow.pauseReasonMax { kept.removeLast() }
-        return kept
     }
 
     /// Ends the pause of the replay to a region.
@@ -256,9 +227,7 @@ extension RegionFailoverController {
     /// Ends the pause that was to last until a time; another one that was begun since goes on.
     func endPause(_ region: RegionID, until seen: Timestamp) async throws(HoldfastError) {
         _ = try await resume(region) { (transaction) throws(HoldfastError) in
-            guard try transaction.regionRow(region).pausedUntil == seen else {
-                throw HoldfastError(code: .staleToken, message: "The pause is another one by now.", region: region)
-            }
+            try transaction.checkPause(region, until: seen)
         }
     }
 
@@ -269,11 +238,7 @@ extension RegionFailoverController {
         try await command(if: check) { (machine, pending, now) throws(FailoverError) in
             try machine.resumeReplay(region, pending: pending, now: now)
         } then: { (transaction, _, _) throws(HoldfastError) in
-            try transaction.changeRow(of: region) { row in
-                row.isPaused = false
-                row.pauseReason = ""
-                row.pausedUntil = nil
-            }
+            try transaction.resume(region)
         }
     }
 
@@ -287,7 +252,7 @@ extension RegionFailoverController {
         try await command { (machine, pending, now) throws(FailoverError) in
             try machine.clearResync(region, pending: pending, now: now)
         } then: { (transaction, _, _) throws(HoldfastError) in
-            try transaction.changeRow(of: region) { $0.needsResync = false }
+            try transaction.clearResync(region)
         }
     }
 }
@@ -346,17 +311,5 @@ extension RegionFailoverController {
             }
             return result
         }
-    }
-}
-
-extension StoreTransaction {
-    fileprivate mutating func changeRow(
-        of region: RegionID,
-        _ change: (inout RegionRow) -> Void
-    ) throws(HoldfastError) {
-        let before = try regionRow(region)
-        var row = before
-        change(&row)
-        if row != before { setRegionRow(region, row) }
     }
 }

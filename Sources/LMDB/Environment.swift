@@ -19,8 +19,11 @@ private import Glibc
 
     /// How a process uses the environment.
     package enum Access: Sendable {
-        /// One process writes.
+        /// One process writes; each commit is on the disk when it returns.
         case readWrite
+        /// One process writes; of the last commit the meta page may not be on the disk when it returns, so that a loss of power
+        /// leaves the commit before it, whole. ``Environment/sync()`` makes up for it.
+        case readWriteAhead
         /// One process writes a file that nobody else knows of, without `lock.mdb`, and syncs once at the end: until then
         /// a loss of power can leave anything.
         case bulk
@@ -56,6 +59,7 @@ private import Glibc
         if !isDirectory { flags |= UInt32(MDB_NOSUBDIR) }
         switch access {
         case .readWrite: break
+        case .readWriteAhead: flags |= UInt32(MDB_NOMETASYNC)
         case .bulk: flags |= UInt32(MDB_NOSYNC | MDB_NOLOCK)
         case .readOnly: flags |= UInt32(MDB_RDONLY)
         }

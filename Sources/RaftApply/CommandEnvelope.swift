@@ -27,7 +27,7 @@ public struct CommandEnvelope: Sendable, Hashable {
     /// What the command says.
     public var payload: [UInt8]
 
-    /// Begins the session that the envelope names; every state machine knows it.
+    /// Opens a session, whose identity is the entry's index and the envelope's nonce; every state machine knows it.
     public static let openSession: UInt8 = 1
     /// Stores the digest of the state before it; every state machine knows it.
     public static let checkDigest: UInt8 = 2
@@ -64,8 +64,8 @@ public struct CommandEnvelope: Sendable, Hashable {
     public func encoded() -> [UInt8] {
         var bytes: [UInt8] = [Self.version, kind, kindVersion]
         bytes.reserveCapacity(Self.overheadBytes + payload.count)
-        bytes.append(bigEndian: id.session.high)
-        bytes.append(bigEndian: id.session.low)
+        bytes.append(bigEndian: id.session.index)
+        bytes.append(bigEndian: id.session.nonce)
         bytes.append(bigEndian: id.sequence)
         bytes.append(bigEndian: id.part)
         bytes.append(bigEndian: parts)
@@ -107,8 +107,8 @@ public struct CommandEnvelope: Sendable, Hashable {
         kind = try reader.byte("kind")
         kindVersion = try reader.byte("kind's version")
         let session = SessionID(
-            high: try reader.number(UInt64.self, "session"),
-            low: try reader.number(UInt64.self, "session")
+            index: try reader.number(UInt64.self, "session"),
+            nonce: try reader.number(UInt64.self, "session")
         )
         let sequence = try reader.number(UInt64.self, "sequence")
         id = ProposalID(session: session, sequence: sequence, part: try reader.number(UInt32.self, "part"))

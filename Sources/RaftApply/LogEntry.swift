@@ -36,35 +36,33 @@ public struct AppliedPosition: Sendable, Hashable {
 
 /// Names a session: one client's proposals, told apart by their sequences.
 ///
-/// 16 bytes that whoever opens the session draws at random.
+/// A session is opened by a command of its own, at an index that no other one has: so a session that was forgotten never
+/// comes back, however late a second copy of a command arrives.
 public struct SessionID: Sendable, Hashable, Comparable, CustomStringConvertible {
-    /// The first eight bytes.
-    public var high: UInt64
-    /// The last eight bytes.
-    public var low: UInt64
+    /// The index of the entry that opened it; 0 in the proposal that opens one.
+    public var index: UInt64
+    /// What its client drew at random, to know its own again.
+    public var nonce: UInt64
 
     /// Creates an identity.
-    public init(high: UInt64, low: UInt64) {
-        self.high = high
-        self.low = low
+    public init(index: UInt64, nonce: UInt64) {
+        self.index = index
+        self.nonce = nonce
     }
 
-    /// An identity that nobody else has.
-    public static func random() -> Self { Self(high: .random(in: 0...(.max)), low: .random(in: 0...(.max))) }
-
     /// 32 hexadecimal digits.
-    public var description: String { Self.hex(high) + Self.hex(low) }
+    public var description: String { Self.hex(index) + Self.hex(nonce) }
 
     /// Reads the 32 digits; nil when they are none.
     public init?(_ text: String) {
-        guard text.utf8.count == 32, let high = UInt64(text.prefix(16), radix: 16),
-            let low = UInt64(text.suffix(16), radix: 16)
+        guard text.utf8.count == 32, let index = UInt64(text.prefix(16), radix: 16),
+            let nonce = UInt64(text.suffix(16), radix: 16)
         else { return nil }
-        self.init(high: high, low: low)
+        self.init(index: index, nonce: nonce)
     }
 
     /// By the numbers, which is the order of the bytes.
-    public static func < (lhs: Self, rhs: Self) -> Bool { (lhs.high, lhs.low) < (rhs.high, rhs.low) }
+    public static func < (lhs: Self, rhs: Self) -> Bool { (lhs.index, lhs.nonce) < (rhs.index, rhs.nonce) }
 
     private static func hex(_ value: UInt64) -> String {
         let digits = String(value, radix: 16)
@@ -76,7 +74,7 @@ public struct SessionID: Sendable, Hashable, Comparable, CustomStringConvertible
 public struct ProposalID: Sendable, Hashable, CustomStringConvertible {
     /// Whose command it is.
     public var session: SessionID
-    /// Which of the session's, from 1.
+    /// Which of the session's, from 1; 0 for the command that opens it.
     public var sequence: UInt64
     /// Which part of it, from 0: a command that is larger than an entry travels in several.
     public var part: UInt32

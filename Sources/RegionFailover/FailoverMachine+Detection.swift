@@ -42,6 +42,26 @@ extension FailoverMachine {
         return events
     }
 
+    /// Takes note of what somebody has observed who hears the heartbeats, and looks for regions that have gone quiet.
+    ///
+    /// For a machine whose commands are replicated: one observer gathers the heartbeats, and tells how long each region has been
+    /// silent. No region is seen later than before by it, and none that is suspect or failed comes back: that takes
+    /// ``heartbeat(_:now:)``.
+    ///
+    /// - Parameters:
+    ///   - silences: How long regions have been silent at `now`, in milliseconds; others, and those that are not in the
+    ///     deployment, are left as they are.
+    ///   - now: The time up to which silence counts.
+    /// - Returns: As ``tick(now:)`` does.
+    public mutating func observe(silences: [RegionID: Int64], now: Timestamp) -> [FailoverEvent] {
+        advance(to: now)
+        for index in regions.indices {
+            guard let silence = silences[regions[index].region] else { continue }
+            regions[index].lastSeen = max(regions[index].lastSeen, time.advanced(by: -max(0, silence)))
+        }
+        return tick(now: now)
+    }
+
     private var detectorHasSlept: Bool {
         guard let limit = configuration.detectorPauseAfterMilliseconds, let lastTick else { return false }
         return time.milliseconds(since: lastTick) >= limit

@@ -222,7 +222,7 @@ extension BlockHeader {
 }
 
 extension ByteReader {
-    mutating func hash(_ field: StaticString) throws(FormatError) -> Hash128 {
+    package mutating func hash(_ field: StaticString) throws(FormatError) -> Hash128 {
         Hash128(high: try number(UInt64.self, field), low: try number(UInt64.self, field))
     }
 }

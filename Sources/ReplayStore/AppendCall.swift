@@ -42,6 +42,50 @@ package struct AppendCall: Sendable {
         codec: FrameCodec,
         level: Int
     ) throws(HoldfastError) {
+        try self.init(checking: writes, to: regions, ifEpoch: ifEpoch, enqueuedAt: enqueuedAt)
+        if writes.count == 1, regions.count == 1 {
+            single = FrameContent.Entry(write: writes[0], enqueuedAt: enqueuedAt)
+        } else {
+            let entries = writes.map { FrameContent.Entry(write: $0, enqueuedAt: enqueuedAt) }
+            frames = PreparedFrame.split(entries).map { PreparedFrame($0, codec: codec, level: level) }
+        }
+    }
+
+    /// Checks what a replicated log brings, frame by frame: nothing is compressed again.
+    package init(
+        _ frames: [LogFrame],
+        to regions: [RegionID],
+        ifEpoch: UInt64?,
+        enqueuedAt: Timestamp,
+        codec: FrameCodec
+    ) throws(HoldfastError) {
+        // Before anything is decompressed: a command of a megabyte could be a bomb.
+        guard frames.reduce(0, { $0 + $1.contentLength }) <= 2 * StoreLimits.callBytesMax else {
+            throw .tooLarge(
+                "A call holds at most \(StoreLimits.callBytesMax) bytes. Split it.",
+                index: nil,
+                limit: "callBytesMax"
+            )
+        }
+        var prepared: [PreparedFrame] = []
+        var writes: [OutstandingWrite] = []
+        for frame in frames {
+            let entries = try format("A frame of a replicated append") { () throws(FormatError) in
+                try frame.entries(codec)
+            }
+            writes += entries.map(\.write)
+            prepared.append(PreparedFrame(frame, of: entries))
+        }
+        try self.init(checking: writes, to: regions, ifEpoch: ifEpoch, enqueuedAt: enqueuedAt)
+        self.frames = prepared
+    }
+
+    private init(
+        checking writes: [OutstandingWrite],
+        to regions: [RegionID],
+        ifEpoch: UInt64?,
+        enqueuedAt: Timestamp
+    ) throws(HoldfastError) {
         self.regions = regions
         self.ifEpoch = ifEpoch
         self.count = writes.count
@@ -56,12 +100,11 @@ package struct AppendCall: Sendable {
             )
         }
         try findRuns(writes)
-        if writes.count == 1, regions.count == 1 {
-            single = FrameContent.Entry(write: writes[0], enqueuedAt: enqueuedAt)
-        } else {
-            let entries = writes.map { FrameContent.Entry(write: $0, enqueuedAt: enqueuedAt) }
-            frames = PreparedFrame.split(entries).map { PreparedFrame($0, codec: codec, level: level) }
-        }
+    }
+
+    /// Refuses what no queue would take, before anything is compressed or sent anywhere.
+    package static func check(_ writes: [OutstandingWrite], to regions: [RegionID]) throws(HoldfastError) {
+        _ = try Self(checking: writes, to: regions, ifEpoch: nil, enqueuedAt: Timestamp(milliseconds: 0))
     }
 
     /// The bytes of the writes that are no duplicates.
@@ -199,6 +242,17 @@ struct PreparedFrame: Sendable {
         dictionary = isTrained ? number : nil
         isCompressed = frame != nil
         bytes = frame ?? content
+        rawSizes = entries.map(\.write.rawBytes)
+        enqueuedAt = entries.map(\.enqueuedAt)
+        canonical = Canonical()
+        for entry in entries { canonical.append(entry) }
+    }
+
+    /// Takes a frame that was built elsewhere, of `entries`.
+    init(_ frame: LogFrame, of entries: [FrameContent.Entry]) {
+        bytes = frame.bytes
+        isCompressed = frame.isCompressed
+        contentLength = frame.contentLength
         rawSizes = entries.map(\.write.rawBytes)
         enqueuedAt = entries.map(\.enqueuedAt)
         canonical = Canonical()

@@ -1,6 +1,7 @@
 private import Platform
 package import RegionFailover
 import ReplayFormat
+internal import Zstd
 
 /// Dead letters that a selection names, in the order of their positions: as many as a transaction settles.
 struct ChosenLetters {
@@ -46,8 +47,25 @@ struct DeadLetterRetry: Sendable {
     let now: Timestamp
     let isLast: Bool
 
+    init(
+        _ chosen: ChosenLetters,
+        _ queue: UInt32,
+        _ codec: FrameCodec,
+        level: Int,
+        now: Timestamp
+    ) {
+        self.queue = queue
+        self.now = now
+        positions = chosen.rows.map(\.position)
+        isLast = chosen.isLast
+        let entries = chosen.rows.map { FrameContent.Entry(write: $0.row.entry.write, enqueuedAt: now) }
+        frames = PreparedFrame.split(entries).map { PreparedFrame($0, codec: codec, level: level) }
+    }
+
     /// What their blocks take as stored.
     var bytes: UInt64 { frames.reduce(0) { $0 + UInt64($1.storedBytes(isSkipping: false)) } }
+    /// Their raw bytes.
+    var rawBytes: UInt64 { frames.reduce(0) { $0 + UInt64($1.rawSizes.reduce(0, +)) } }
 }
 
 extension ReplayStore {
@@ -69,16 +87,7 @@ extension ReplayStore {
                 return (row.number, chosen)
             }
             guard !chosen.rows.isEmpty else { return StoreTransaction.Settled(count: 0, isLast: true) }
-            let entries = chosen.rows.map { FrameContent.Entry(write: $0.row.entry.write, enqueuedAt: now) }
-            let retry = DeadLetterRetry(
-                queue: queue,
-                positions: chosen.rows.map(\.position),
-                frames: PreparedFrame.split(entries).map {
-                    PreparedFrame($0, codec: codec, level: options.compressionLevel)
-                },
-                now: now,
-                isLast: chosen.isLast
-            )
+            let retry = DeadLetterRetry(chosen, queue, codec, level: options.compressionLevel, now: now)
             let settled = try await transact(adding: retry.frames.map(\.storedBytesMax)) {
                 (transaction) throws(HoldfastError) in
                 try transaction.retryDead(region, retry)
@@ -90,6 +99,27 @@ extension ReplayStore {
 }
 
 extension StoreTransaction {
+    /// Puts dead letters from below the position `end` back at the end of their queue, as many as a transaction settles.
+    ///
+    /// For a command of a replicated log: the frames are stored raw, since compressing the same entries does not give the same
+    /// bytes everywhere.
+    package mutating func retryDead(
+        _ region: RegionID,
+        _ selection: DeadLetterSelection,
+        below end: UInt64,
+        now: Timestamp
+    ) throws(HoldfastError) -> Settled {
+        let table = Table.dead(try regionRow(region).number)
+        var chosen = ChosenLetters(region, table, selection, below: end)
+        try scan(table) { (key, value) throws(HoldfastError) in try chosen.take(key, value) }
+        guard !chosen.rows.isEmpty else { return Settled(count: 0, isLast: true) }
+        let retry = DeadLetterRetry(chosen, try regionRow(region).number, core.codec, level: 0, now: now)
+        guard let settled = try retryDead(region, retry) else {
+            preconditionFailure("dead letters of '\(region)' that were just read are not there")
+        }
+        return settled
+    }
+
     /// Queues dead letters again; nil, and nothing changes, when they are not all there any more.
     fileprivate mutating func retryDead(
         _ region: RegionID,
@@ -120,8 +150,9 @@ extension StoreTransaction {
         _ count: UInt64,
         in region: RegionID
     ) throws(HoldfastError) {
-        let own = try excess(of: region, adding: count, bytes: retry.bytes, now: retry.now)
-        let all = try totalExcess([(region, retry.bytes, count)])[region]
+        let bytes = core.isReplicated ? retry.rawBytes : retry.bytes
+        let own = try excess(of: region, adding: count, bytes: bytes, now: retry.now)
+        let all = try totalExcess([(region, bytes, count)])[region]
         guard let limit = own.limit ?? all?.limit.map({ "total.\($0)" }) else { return }
         throw .full(
             region,

@@ -143,7 +143,7 @@ extension StoreTransaction {
     }
 
     /// Refuses a token of a queue that was removed and added again since.
-    func checkQueue(_ queue: UInt32, of region: RegionID) throws(HoldfastError) {
+    package func checkQueue(_ queue: UInt32, of region: RegionID) throws(HoldfastError) {
         guard try regionRow(region).number == queue else {
             throw HoldfastError(
                 code: .staleToken,

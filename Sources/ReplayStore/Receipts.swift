@@ -9,6 +9,8 @@ public struct AppendReceipt: Sendable, Hashable {
         ///
         /// `transaction` is the number of the synced transaction that holds them, or of one after it.
         case synced(transaction: UInt64)
+        /// The replicated log has them durably on most of its members, and they are applied here.
+        case applied
     }
 
     /// The region whose queue took the writes.
@@ -25,6 +27,22 @@ public struct AppendReceipt: Sendable, Hashable {
     public var durability: Durability
     /// The events that it caused.
     public var events: [FailoverEvent]
+
+    package init(
+        region: RegionID,
+        positions: Range<UInt64>,
+        duplicates: [Int],
+        dropped: UInt64,
+        durability: Durability,
+        events: [FailoverEvent]
+    ) {
+        self.region = region
+        self.positions = positions
+        self.duplicates = duplicates
+        self.dropped = dropped
+        self.durability = durability
+        self.events = events
+    }
 
     /// How many writes were queued.
     public var accepted: Int { positions.count }
@@ -47,6 +65,20 @@ public struct AcknowledgeReceipt: Sendable, Hashable {
     public var remaining: UInt64
     /// The events that it caused: one `replayed` when the queue became empty.
     public var events: [FailoverEvent]
+
+    package init(
+        region: RegionID,
+        acknowledged: UInt64,
+        goneBefore: UInt64,
+        remaining: UInt64,
+        events: [FailoverEvent]
+    ) {
+        self.region = region
+        self.acknowledged = acknowledged
+        self.goneBefore = goneBefore
+        self.remaining = remaining
+        self.events = events
+    }
 }
 
 /// What a drain took out of a queue.
@@ -59,6 +91,12 @@ public struct DrainReceipt: Sendable, Hashable {
     public var remaining: UInt64
     /// The events that it caused: one `replayed` unless the queue was empty.
     public var events: [FailoverEvent]
+
+    package init(entries: [QueueEntry], remaining: UInt64, events: [FailoverEvent]) {
+        self.entries = entries
+        self.remaining = remaining
+        self.events = events
+    }
 }
 
 /// The numbers of one region's queue, as of one moment.

@@ -215,6 +215,7 @@ extension ReplayStore {
                 try view.head(of: region, entriesMax: entriesMax, bytesMax: bytesMax, codec)
             }
             guard head.entries.isEmpty, head.isDamaged else { return head }
+            // In a replica nothing is set aside: the transaction says so, and so does the next command that comes there.
             let time = now()
             let isRepaired = try await transact { (transaction) throws(HoldfastError) in
                 let before = transaction.core.changes

@@ -12,6 +12,7 @@ extension ReplayStore {
     static func prepareCore(
         _ path: String,
         _ opening: Opening,
+        _ cluster: [UInt8]?,
         _ options: StoreOptions,
         _ held: inout StoreDirectory?
     ) throws(HoldfastError) -> (StoreCore, StoreDirectory) {
@@ -36,13 +37,20 @@ extension ReplayStore {
             try checkVacant(path)
             try emptyUnmade(data)
         }
-        let environment = try directory.openEnvironment(mapSizeBytes: options.mapSizeBytes)
+        // The replicated log has what a loss of power takes from a replica's last commit.
+        let environment = try directory.openEnvironment(
+            cluster == nil ? .readWrite : .readWriteAhead,
+            mapSizeBytes: options.mapSizeBytes
+        )
         let file = try system { () throws(SystemError) in try File(data, O_RDWR) }
         // LMDB has written two empty meta pages. They are on the disk before anything else is, so that a making that is
         // interrupted can be told from a store: ``DataFile/isUnmade(_:)``.
         if case .new = opening { try system { () throws(SystemError) in try file.sync() } }
         var superblock = Superblock(store: StoreID(high: 0, low: 0), created: Timestamp(milliseconds: 0))
-        if case .new(let identity, let created) = opening { superblock = Superblock(store: identity, created: created) }
+        if case .new(let identity, let created) = opening {
+            superblock = Superblock(store: identity, created: created)
+            if let cluster { superblock.mode = .replicated(cluster: cluster) }
+        }
         let core = try StoreCore(environment: environment, dataFile: file, options: options, superblock: superblock)
         if case .existing = opening {
             try core.load(proving: true)
@@ -56,14 +64,35 @@ extension ReplayStore {
                 )
             }
             guard core.superblock.backedUp == nil else { throw .isBackup }
-            guard core.superblock.mode == .local else {
-                throw HoldfastError(
-                    code: .replicatedStore,
-                    message: "The store is a replica's: only its log may change it. Send the change through the log."
-                )
-            }
+            try check(core.superblock.mode, isOf: cluster)
         }
         return (core, directory)
+    }
+
+    /// Refuses a replica's store where callers are to change it, and any other where the log with the id `cluster` is.
+    private static func check(_ mode: Superblock.Mode, isOf cluster: [UInt8]?) throws(HoldfastError) {
+        switch (mode, cluster) {
+        case (.local, nil): break
+        case (.replicated, nil):
+            throw HoldfastError(
+                code: .replicatedStore,
+                message: "The store is a replica's: only its log may change it. Send the change through the log."
+            )
+        case (.local, .some):
+            throw HoldfastError(
+                code: .logWentBack,
+                message:
+                    "The store is no replica's: it was made without a log. Give the replica a directory of its own."
+            )
+        case (.replicated(let own), .some(let cluster)):
+            guard own != cluster else { break }
+            throw HoldfastError(
+                code: .logWentBack,
+                message:
+                    "The store is a replica's of the log \(own.hex), and this is the log \(cluster.hex): the engine was made "
+                    + "anew, or its address leads to another one. Nothing was touched."
+            )
+        }
     }
 
     /// Empties a file whose making was cut off: LMDB takes an empty one, and none with half of its meta pages.
@@ -97,5 +126,15 @@ extension ReplayStore {
                     : "There is a store at '\(path)' already. Look at it with 'holdfast info \(path)'."
             )
         }
+    }
+}
+
+extension [UInt8] {
+    /// Two hexadecimal digits for each byte.
+    package var hex: String {
+        map { byte in
+            let digits = String(byte, radix: 16)
+            return digits.count == 1 ? "0" + digits : digits
+        }.joined()
     }
 }

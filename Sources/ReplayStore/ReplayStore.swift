@@ -54,11 +54,13 @@ package final class ReplayStore: Sendable {
 
     /// Opens the store in the directory at `path`, or makes one there.
     ///
+    /// `cluster`: The log whose replica it is; nil for a store that callers change.
     /// `prepare`: Runs in a first transaction of its own, on the writer thread, and gives what takes part in every
     /// later one.
     package static func open<Value: Sendable>(
         _ path: String,
         _ opening: Opening,
+        replicaOf cluster: [UInt8]? = nil,
         options: StoreOptions,
         prepare: @escaping @Sendable (inout StoreTransaction) throws(HoldfastError) -> (Value, StoreHooks)
     ) async throws(HoldfastError) -> (ReplayStore, Value) {
@@ -66,7 +68,7 @@ package final class ReplayStore: Sendable {
             (waiting: CheckedContinuation<Result<(ReplayStore, Value), HoldfastError>, Never>) in
             do throws(SystemError) {
                 try startThread(name: "holdfast-writer") {
-                    runWriter(path, opening, options, prepare) { waiting.resume(returning: $0) }
+                    runWriter(path, opening, cluster, options, prepare) { waiting.resume(returning: $0) }
                 }
             } catch {
                 waiting.resume(returning: .failure(HoldfastError(error)))
@@ -79,6 +81,7 @@ package final class ReplayStore: Sendable {
     private static func runWriter<Value: Sendable>(
         _ path: String,
         _ opening: Opening,
+        _ cluster: [UInt8]?,
         _ options: StoreOptions,
         _ prepare: @Sendable (inout StoreTransaction) throws(HoldfastError) -> (Value, StoreHooks),
         _ opened: (Result<(ReplayStore, Value), HoldfastError>) -> Void
@@ -88,7 +91,7 @@ package final class ReplayStore: Sendable {
         var directory: StoreDirectory?
         var failure: HoldfastError?
         do throws(HoldfastError) {
-            try serve(writer, path, opening, options, prepare, &directory, opened)
+            try serve(writer, path, opening, cluster, options, prepare, &directory, opened)
         } catch {
             failure = error.at(path)
         }
@@ -106,6 +109,7 @@ package final class ReplayStore: Sendable {
         _ writer: StoreWriter,
         _ path: String,
         _ opening: Opening,
+        _ cluster: [UInt8]?,
         _ options: StoreOptions,
         _ prepare: @Sendable (inout StoreTransaction) throws(HoldfastError) -> (Value, StoreHooks),
         _ held: inout StoreDirectory?,
@@ -114,7 +118,7 @@ package final class ReplayStore: Sendable {
         let core: StoreCore
         var hooks: StoreHooks
         do {
-            let (prepared, directory) = try prepareCore(path, opening, options, &held)
+            let (prepared, directory) = try prepareCore(path, opening, cluster, options, &held)
             core = prepared
             let value: Value
             do throws(HoldfastError) {
@@ -317,6 +321,25 @@ package final class ReplayStore: Sendable {
             preconditionFailure("a transaction without a refusal has a value")
         }
         return value
+    }
+
+    /// Returns when every commit so far is on the disk.
+    ///
+    /// Each is already, but in a replica's store the last one.
+    package func syncCommits() async throws(HoldfastError) {
+        try checkUsable()
+        guard let environment = opened.withLock({ $0?.environment }) else { throw StoreWriter.closed }
+        let error = await withCheckedContinuation { (waiting: CheckedContinuation<LMDBError?, Never>) in
+            readers.async {
+                do throws(LMDBError) {
+                    try environment.sync()
+                    waiting.resume(returning: nil)
+                } catch {
+                    waiting.resume(returning: error)
+                }
+            }
+        }
+        if let error { throw HoldfastError(error).at(path) }
     }
 
     // MARK: Reading

@@ -2,7 +2,7 @@ internal import LMDB
 internal import Platform
 internal import RegionFailover
 package import ReplayFormat
-internal import Zstd
+package import Zstd
 
 /// What the writer thread knows of the store: the rows that every transaction needs, as of the last commit and with the
 /// changes of the transaction that runs.
@@ -13,7 +13,7 @@ package final class StoreCore {
     /// Keeps disk space for what is written.
     let space: SpaceKeeper
     let options: StoreOptions
-    let codec: FrameCodec
+    package let codec: FrameCodec
     var superblock: Superblock
     var rows: [RegionID: RegionRow] = [:]
     var seen: [RegionID: [RegionID: SeenRanges]] = [:]
@@ -61,6 +61,15 @@ package final class StoreCore {
         let pageSize = try engine { () throws(LMDBError) in try environment.pageSize() }
         self.space = SpaceKeeper(dataFile, environment, pageSize: pageSize, options: options)
     }
+
+    /// Whether a replicated log alone changes the store.
+    ///
+    /// Then limits are on raw bytes, since blocks differ between replicas, and nothing damaged is set aside: that would be a
+    /// change that the log does not have.
+    var isReplicated: Bool { superblock.mode != .local }
+
+    /// The bytes of a queue that its limits are about.
+    func limitedBytes(_ row: RegionRow) -> UInt64 { isReplicated ? row.rawBytes : row.storedBytes }
 
     /// Notes that a transaction has committed; LMDB gives one that has written nothing no number.
     func committed(_ number: UInt64) throws(LMDBError) {

@@ -157,7 +157,10 @@ package final class StoreDirectory: Sendable {
     }
 
     /// Opens LMDB's environment in the directory, once the file is proved.
-    func openEnvironment(mapSizeBytes: Int) throws(HoldfastError) -> Environment {
+    func openEnvironment(
+        _ access: Environment.Access = .readWrite,
+        mapSizeBytes: Int
+    ) throws(HoldfastError) -> Environment {
         let data = path + "/" + DataFile.name
         if FileSystem.exists(data) {
             let size = try system { () throws(SystemError) in try File(regular: data, O_RDONLY).size() }
@@ -170,7 +173,7 @@ package final class StoreDirectory: Sendable {
         let environment = try engine { () throws(LMDBError) in
             try Environment(
                 path: path,
-                access: .readWrite,
+                access: access,
                 mapSizeBytes: mapSizeBytes,
                 databasesMax: StoreLimits.databasesMax,
                 readersMax: StoreLimits.readersMax

@@ -17,7 +17,7 @@ extension StoreTransaction {
     }
 
     /// Queues a call's writes for each of its regions: for all of them, or for none.
-    mutating func append(_ call: AppendCall) throws(HoldfastError) -> [AppendReceipt] {
+    package mutating func append(_ call: AppendCall) throws(HoldfastError) -> [AppendReceipt] {
         if let expected = call.ifEpoch, expected != core.epoch {
             var error = HoldfastError(
                 code: .staleEpoch,
@@ -69,8 +69,9 @@ extension StoreTransaction {
         }
     }
 
-    /// The bytes that the call takes in one queue, as stored; the most of them for a single write, which is not compressed yet.
+    /// The bytes that the call takes in one queue, as its limits count them: in a replica's store raw, otherwise as stored; the most of them for a single write, which is not compressed yet.
     private func bytesMax(_ call: AppendCall, without duplicates: [Int]) -> UInt64 {
+        if core.isReplicated { return UInt64(call.rawBytes(without: duplicates)) }
         if let single = call.single {
             return UInt64(PreparedFrame.blockOverhead(1) + PreparedFrame.contentBytesMax(single))
         }
@@ -161,7 +162,7 @@ extension StoreTransaction {
             positions: first..<(first + UInt64(admission.accepted)),
             duplicates: admission.duplicates,
             dropped: (core.rows[region]?.counters.dropped ?? 0) - droppedBefore,
-            durability: .synced(transaction: lmdb.number),
+            durability: core.isReplicated ? .applied : .synced(transaction: lmdb.number),
             events: events
         )
     }

@@ -43,6 +43,7 @@ extension StoreTransaction {
                 count = position > row.headPosition ? min(available, position - row.headPosition) : 0
             case .entriesAtMost(let most): count = row.entries > most ? min(available, row.entries - most) : 0
             case .storedAtMost(let bytes): count = row.storedBytes > bytes ? available : 0
+            case .rawAtMost(let bytes): count = try countEntries(block, region, row, until: bytes)
             case .enqueuedBefore(let time):
                 count =
                     block.header.firstEnqueuedAt < time ? try countEntries(block, region, row.headPosition, time) : 0
@@ -84,6 +85,22 @@ extension StoreTransaction {
         _ time: Timestamp
     ) throws(HoldfastError) -> UInt64 {
         UInt64(try decode(block, region).filter { $0.position >= head }.prefix { $0.enqueuedAt < time }.count)
+    }
+
+    /// How many entries of a block, from the cursor on, must leave until the queue holds no more than so many raw bytes.
+    private func countEntries(
+        _ block: VerifiedBlock,
+        _ region: RegionID,
+        _ row: RegionRow,
+        until bytes: UInt64
+    ) throws(HoldfastError) -> UInt64 {
+        guard row.rawBytes > bytes else { return 0 }
+        var (left, count) = (row.rawBytes, UInt64(0))
+        for entry in try decode(block, region) where entry.position >= row.headPosition && left > bytes {
+            left -= min(left, UInt64(entry.write.rawBytes))
+            count += 1
+        }
+        return count
     }
 
     private mutating func setOldest(_ region: RegionID, _ block: VerifiedBlock) throws(HoldfastError) {
@@ -135,6 +152,7 @@ extension StoreTransaction {
             let row = try regionRow(region)
             guard row.headPosition < row.nextPosition else { return (nil, events) }
             let (first, second) = try firstBlocks(row)
+            if core.isReplicated { try checkNoRepair(first, row, region, decoding) }
             guard let first else {
                 if try skipNoted(region, before: row.nextPosition) { continue }
                 events += try quarantine(region, row.headPosition, row.nextPosition - 1, .missing, [], now: now)
@@ -183,6 +201,38 @@ extension StoreTransaction {
             try deleteBlock(first.position, of: row.number)
             events += try quarantine(region, begin, max(begin, end - 1), .damaged, first.bytes, now: now)
         }
+    }
+
+    /// Refuses a replica's queue that would have to be repaired: its log has no such change, so that the replica would go a way
+    /// of its own.
+    private func checkNoRepair(
+        _ first: (position: UInt64, bytes: [UInt8])?,
+        _ row: RegionRow,
+        _ region: RegionID,
+        _ decoding: Bool
+    ) throws(HoldfastError) {
+        let block = first.flatMap { first in
+            try? VerifiedBlock(
+                first.bytes.span,
+                store: core.superblock.store,
+                queue: row.number,
+                firstPosition: first.position
+            )
+        }
+        if let block, block.header.firstPosition <= row.headPosition, block.header.lastPosition >= row.headPosition,
+            block.header.lastPosition < row.nextPosition, !decoding || (try? block.frameEntries(core.codec)) != nil
+        {
+            return
+        }
+        let error = HoldfastError(
+            code: .needsSnapshot,
+            message:
+                "The queue of region '\(region)' is damaged at position \(row.headPosition). A replica sets nothing aside: "
+                + "it has stopped, and takes a snapshot of another member.",
+            region: region
+        )
+        core.failure = core.failure ?? error
+        throw error
     }
 
     /// Moves the head over a gap that the ledger names already, as a recovered queue has them; false where it names none.

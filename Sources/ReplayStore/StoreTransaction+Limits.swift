@@ -38,7 +38,7 @@ extension StoreTransaction {
         let limits = row.limits
         let waiting = UInt64(core.singles[region]?.count ?? 0)
         let entries = row.entries + waiting
-        let stored = row.storedBytes &+ UInt64(core.singlesBytes[region] ?? 0)
+        let stored = core.limitedBytes(row) &+ UInt64(core.singlesBytes[region] ?? 0)
         guard row.nextPosition < UInt64.max - waiting - added else {
             throw .full(region, limit: "position", "The queue of region '\(region)' has used every position.")
         }
@@ -104,7 +104,8 @@ extension StoreTransaction {
             events += try dropHead(region, .entriesAtMost(entries), .dropped, now: now)
         }
         if let stored = excess.storedAtMost {
-            events += try dropHead(region, .storedAtMost(stored), .dropped, now: now)
+            let move: HeadMove = core.isReplicated ? .rawAtMost(stored) : .storedAtMost(stored)
+            events += try dropHead(region, move, .dropped, now: now)
         }
         return events
     }
@@ -134,7 +135,7 @@ extension StoreTransaction {
         var excess: [RegionID: Excess] = [:]
         if let limit = limits.bytesMax {
             let allowed = try allowed(limit, "bytes", needs.map { ($0.region, $0.bytes) }) { row, region in
-                row.storedBytes &+ UInt64(core.singlesBytes[region] ?? 0)
+                core.limitedBytes(row) &+ UInt64(core.singlesBytes[region] ?? 0)
             }
             for (region, bytes) in allowed { excess[region, default: Excess()].keep(stored: bytes) }
         }

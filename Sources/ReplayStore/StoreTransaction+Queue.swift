@@ -12,6 +12,8 @@ enum HeadMove: Sendable {
     case entriesAtMost(UInt64)
     /// Over whole blocks, until what is stored is no more than this.
     case storedAtMost(UInt64)
+    /// Until the raw bytes of what is queued are no more than this.
+    case rawAtMost(UInt64)
     /// Over the entries that were appended before a time.
     case enqueuedBefore(Timestamp)
 }
@@ -77,21 +79,32 @@ extension StoreTransaction {
     }
 
     /// Takes out at most `max` entries from the head, and gives them to the caller.
+    ///
+    /// `bytesMax`: The most raw bytes, unless the first entry alone has more.
     package mutating func drain(
         _ region: RegionID,
         max: Int,
+        bytesMax: Int = .max,
         now: Timestamp
     ) throws(HoldfastError) -> DrainReceipt {
         try storeSingles(region)
         var entries: [QueueEntry] = []
         var events: [FailoverEvent] = []
+        var bytes = 0
         while entries.count < max {
             do throws(HoldfastError) {
                 let (block, damage) = try headBlock(region, now: now, decoding: true)
                 events += damage
                 guard let block else { break }
                 let head = try regionRow(region).headPosition
+                let isFirst = entries.isEmpty
                 let part = try decode(block, region).filter { $0.position >= head }.prefix(max - entries.count)
+                    .prefix { entry in
+                        let isAlone = isFirst && entry.position == head
+                        guard isAlone || entry.write.rawBytes <= bytesMax - bytes else { return false }
+                        bytes = isAlone ? Swift.min(entry.write.rawBytes, bytesMax) : bytes + entry.write.rawBytes
+                        return true
+                    }
                 guard let last = part.last else { break }
                 events += try moveHead(region, .to(last.position + 1), as: .drained, now: now)
                 entries += part

@@ -93,7 +93,7 @@ package struct StoreTransaction: ~Copyable {
     }
 
     /// Calls `body` with each pair from `start` on, until it returns false.
-    func scan(
+    package func scan(
         _ table: Table,
         from start: [UInt8] = [],
         _ body: (_ key: [UInt8], _ value: Span<UInt8>) throws(HoldfastError) -> Bool
@@ -258,6 +258,12 @@ package struct StoreTransaction: ~Copyable {
             core.historyCount -= 1
         }
     }
+
+    /// How many changes the transaction holds.
+    package var changeCount: Int { core.changes }
+
+    /// Whether it will be aborted.
+    package var hasFailed: Bool { core.failure != nil }
 
     /// Makes the transaction one that commits, for the sake of what takes part in it.
     package mutating func touch() { core.changes += 1 }

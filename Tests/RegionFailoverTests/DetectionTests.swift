@@ -130,3 +130,36 @@ import Testing
         #expect(snapshot.regions.allSatisfy { $0.state == .healthy && $0.lastSeen == at(0) })
     }
 }
+
+@Suite("What an observer of heartbeats tells") struct ObservationTests {
+    private static func machine() throws -> FailoverMachine {
+        try FailoverMachine(
+            configuration: FailoverConfiguration(
+                local: "us",
+                regions: ["us", "eu", "ap"],
+                suspectAfterMilliseconds: 100
+            ),
+            now: Timestamp(milliseconds: 0)
+        )
+    }
+
+    @Test("moves a region's last seen on, and never back") func seen() throws {
+        var machine = try Self.machine()
+        #expect(machine.observe(silences: ["eu": 10, "mars": 1], now: Timestamp(milliseconds: 90)) == [])
+        #expect(try machine.status(of: "eu").lastSeen == Timestamp(milliseconds: 80))
+        #expect(machine.observe(silences: ["eu": 95], now: Timestamp(milliseconds: 95)) == [])
+        #expect(try machine.status(of: "eu").lastSeen == Timestamp(milliseconds: 80))
+        #expect(try machine.status(of: "us").lastSeen == Timestamp(milliseconds: 0))
+    }
+
+    @Test("suspects who is silent, and takes a silence below nothing for none") func silent() throws {
+        var machine = try Self.machine()
+        let events = machine.observe(silences: ["eu": -5, "us": 0], now: Timestamp(milliseconds: 100))
+        #expect(events.map(\.region) == ["ap"] && events.map(\.kind) == [.suspect])
+        #expect(try machine.status(of: "eu").lastSeen == Timestamp(milliseconds: 100))
+        // Hearing of it brings nobody back: a heartbeat does.
+        #expect(machine.observe(silences: ["ap": 0], now: Timestamp(milliseconds: 110)) == [])
+        #expect(try machine.state(of: "ap") == .suspect)
+        #expect(try machine.heartbeat("ap", now: Timestamp(milliseconds: 111)).map(\.kind) == [.recovering])
+    }
+}

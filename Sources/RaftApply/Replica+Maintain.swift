@@ -1,0 +1,180 @@
+private import Glibc
+internal import Holdfast
+private import Logging
+internal import Platform
+internal import RegionFailover
+package import ReplayStore
+
+extension Replica {
+    /// Syncs what was applied, tells the others, and compares digests, until the task is cancelled.
+    func maintain() async -> HoldfastError? {
+        while !Task.isCancelled {
+            do throws(HoldfastError) {
+                try await tellOthers()
+                try await compareDigests()
+            } catch {
+                guard error.code == .logUnavailable || error.code == .outcomeUnknown else { return machine.stop(error) }
+            }
+            // Until the task is cancelled.
+            try? await clock.source.sleep(milliseconds: options.maintenanceMilliseconds)
+        }
+        return nil
+    }
+
+    private func tellOthers() async throws(HoldfastError) {
+        let synced = try await machine.sync()
+        let stored = try await machine.storedDigests()
+        let newest = stored.max { $0.key < $1.key }
+        try await log.report(
+            MemberReport(
+                member: options.name,
+                syncedIndex: synced,
+                digestIndex: newest?.key ?? 0,
+                digest: newest?.value ?? "",
+                at: clock.now.time.milliseconds
+            )
+        )
+    }
+
+    /// Stops this replica where most of the members have another state, or where no state has most of them.
+    ///
+    /// A member that has not come to the same entry yet has no say about it.
+    private func compareDigests() async throws(HoldfastError) {
+        let members = try await log.members()
+        let own = try await machine.storedDigests()
+        for (index, digest) in own.sorted(by: { $0.key > $1.key }) {
+            let votes = members.filter { $0.digestIndex == index && $0.member != options.name }.map(\.digest) + [digest]
+            guard votes.count > 1, Set(votes).count > 1 else { continue }
+            let most = members.count / 2 + 1
+            let own = votes.count { $0 == digest }
+            guard own < most else { continue }
+            let isMajorityElsewhere = Set(votes).contains { vote in
+                vote != digest && votes.count { $0 == vote } >= most
+            }
+            // Where others may yet agree with this one, it waits for them.
+            let open = members.count - votes.count
+            guard isMajorityElsewhere || own + open < most else { continue }
+            throw HoldfastError(
+                code: .digestMismatch,
+                message: isMajorityElsewhere
+                    ? "At index \(index) most members have another state than this replica, \(digest). It has stopped, and takes "
+                        + "a snapshot of another member when it is started again."
+                    : "At index \(index) no state has most of the members: \(Set(votes).sorted().joined(separator: ", ")). All "
+                        + "stop. Compare their stores with 'holdfast diff' before anything is trusted."
+            )
+        }
+    }
+
+    // MARK: Leading
+
+    /// Looks after the log and the regions while this member leads, until the task is cancelled.
+    func lead() async -> HoldfastError? {
+        var wait = Backoff()
+        while !Task.isCancelled {
+            do {
+                try await log.lead(as: options.name) { leadership in
+                    try await self.lookAfter(leadership)
+                }
+                wait = Backoff()
+            } catch let error as HoldfastError where error.code == .poisoned || error.code == .closed {
+                return error
+            } catch {
+                // Lost, or out of reach: somebody else leads, or this one again.
+            }
+            if let failure = machine.failure { return failure }
+            await wait.pause(clock.source)
+        }
+        return nil
+    }
+
+    private func lookAfter(_ leadership: Leadership) async throws {
+        options.logger.info("This replica leads", metadata: ["holdfast.member": "\(options.name)"])
+        let session = ReplicaSession(self)
+        var digestAt = machine.applied.index
+        while !Task.isCancelled {
+            if let failure = machine.failure { throw failure }
+            let index = machine.applied.index
+            if index >= digestAt + ReplicationLimits.digestInterval {
+                digestAt = try await session.checkDigest(while: leadership)
+            }
+            try await offerSnapshot()
+            try await trim()
+            try await clock.source.sleep(milliseconds: options.maintenanceMilliseconds)
+        }
+    }
+
+    /// Offers a snapshot, where the log has grown enough since the last one.
+    private func offerSnapshot() async throws(HoldfastError) {
+        guard let transport, growth.withLock({ $0.sinceSnapshot }) >= options.snapshotEveryBytes else { return }
+        try await publishSnapshot(through: transport)
+        growth.withLock { $0.snapshotTaken() }
+    }
+
+    /// Makes a snapshot, offers it, and tells where it is.
+    package func publishSnapshot(through transport: any SnapshotTransport) async throws(HoldfastError) {
+        let scratch = try machine.directory.scratch("offered-\(UInt64.random(in: 0...(.max)))")
+        try onDisk { () throws(SystemError) in try FileSystem.makeDirectory(scratch) }
+        defer { try? FileSystem.removeTree(scratch) }
+        var manifest = try await machine.writeSnapshot(to: scratch + "/snapshot")
+        manifest.member = options.name
+        manifest = try await transport.offer(scratch + "/snapshot", manifest)
+        try await log.publish(manifest)
+        options.logger.info("A snapshot was published", metadata: ["holdfast.index": "\(manifest.index)"])
+    }
+
+    /// Lets the log forget what every member has on its disk; a member that is far behind is left to the newest snapshot.
+    private func trim() async throws(HoldfastError) {
+        let members = try await log.members().filter { $0.stopped == nil }
+        guard let slowest = members.map(\.syncedIndex).min() else { return }
+        var through = slowest
+        if let cut = growth.withLock({ $0.index(atMost: options.logRetainedBytes) }), cut > slowest {
+            // Only where a snapshot takes the place of what is cut off.
+            let snapshot = try await log.newestSnapshot()?.index ?? 0
+            through = max(slowest, min(cut, snapshot))
+        }
+        let kept = options.logRetainedEntries
+        guard let entry = growth.withLock({ $0.index(keeping: kept) }) else { return }
+        through = min(through, entry)
+        guard through > growth.withLock({ $0.trimmedThrough }) else { return }
+        try await log.trim(through: through)
+        growth.withLock { $0.trimmed(through: through) }
+    }
+}
+
+/// How the log has grown, as this replica has seen it: where its entries stand, and how many bytes they have.
+struct LogGrowth: Sendable {
+    /// The entries that are in the log still, each with the bytes up to it.
+    private var entries: [(index: UInt64, bytes: UInt64)] = []
+    private var bytes: UInt64 = 0
+    private var bytesAtSnapshot: UInt64 = 0
+    private(set) var trimmedThrough: UInt64 = 0
+
+    /// What has come since the last snapshot that this replica has offered.
+    var sinceSnapshot: UInt64 { bytes - bytesAtSnapshot }
+
+    mutating func add(_ new: [LogEntry]) {
+        for entry in new where entry.index > entries.last?.index ?? 0 {
+            bytes += UInt64(entry.command.count)
+            entries.append((entry.index, bytes))
+        }
+    }
+
+    mutating func snapshotTaken() { bytesAtSnapshot = bytes }
+
+    mutating func trimmed(through index: UInt64) {
+        trimmedThrough = index
+        entries.removeAll { $0.index <= index }
+    }
+
+    /// The last index before the newest bytes of that number; nil where all are among them.
+    func index(atMost kept: UInt64) -> UInt64? {
+        guard bytes > kept else { return nil }
+        return entries.last { $0.bytes < bytes - kept }?.index
+    }
+
+    /// The last index before the newest entries of that number; nil where all are among them.
+    func index(keeping kept: UInt64) -> UInt64? {
+        guard UInt64(entries.count) > kept else { return nil }
+        return entries[entries.count - 1 - Int(kept)].index
+    }
+}

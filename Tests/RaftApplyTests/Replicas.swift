@@ -1,0 +1,107 @@
+import Holdfast
+import HoldfastTesting
+import Logging
+import RaftApply
+import RegionFailover
+import ReplayStore
+
+/// Replicas of one log in this process, each with a directory of its own, running.
+final class Replicas {
+    static let regions: [RegionID] = ["us", "eu", "ap"]
+    static let configuration = FailoverConfiguration(local: "us", regions: regions)
+
+    /// Stores that log nowhere, and take little address space.
+    static var storeOptions: StoreOptions {
+        StoreOptions(
+            compressionLevel: 1,
+            acknowledgeReserveBytes: 64 << 10,
+            mapSizeBytes: 1 << 30,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        )
+    }
+
+    let log: MemoryLog
+    let directory: TemporaryDirectory
+    var names: [String] = []
+    var replicas: [Replica] = []
+    private var runs: [Task<HoldfastError?, Never>] = []
+    let transport: DirectoryTransport
+
+    init(_ log: MemoryLog, count: Int = 3) async throws {
+        self.log = log
+        directory = try TemporaryDirectory()
+        transport = DirectoryTransport(path: directory.appending("snapshots"))
+        for number in 0..<count { try await start("r\(number)") }
+    }
+
+    /// Starts a replica, or one that was stopped again.
+    @discardableResult
+    func start(_ name: String, _ change: (inout ReplicaOptions) -> Void = { _ in }) async throws -> Replica {
+        let machine = try await FailoverStateMachine.open(
+            at: directory.appending(name),
+            cluster: try await log.identity().cluster,
+            options: Self.storeOptions
+        )
+        var options = ReplicaOptions(name: name)
+        options.maintenanceMilliseconds = 20
+        options.proposalMilliseconds = 20_000
+        options.logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        change(&options)
+        let replica = Replica(machine, log, transport: transport, options: options)
+        let run = Task { () -> HoldfastError? in
+            do {
+                try await replica.run()
+                return nil
+            } catch {
+                return error as? HoldfastError
+            }
+        }
+        names.append(name)
+        replicas.append(replica)
+        runs.append(run)
+        return replica
+    }
+
+    /// Stops a replica, closes its store, and gives why it had stopped.
+    @discardableResult
+    func stop(_ name: String) async -> HoldfastError? {
+        guard let place = names.firstIndex(of: name) else { return nil }
+        let (replica, run) = (replicas[place], runs[place])
+        names.remove(at: place)
+        replicas.remove(at: place)
+        runs.remove(at: place)
+        run.cancel()
+        let error = await run.value
+        await replica.machine.close()
+        return error
+    }
+
+    /// Waits until a replica has ended by itself, and gives why.
+    func failure(of name: String) async -> HoldfastError? {
+        guard let place = names.firstIndex(of: name) else { return nil }
+        return await runs[place].value
+    }
+
+    func stopAll() async { for name in names { await stop(name) } }
+
+    /// The digests of all, once each has applied everything.
+    func digests() async throws -> Set<String> {
+        var digests: Set<String> = []
+        let index = try await log.barrier()
+        for replica in replicas {
+            try await replica.wait(for: .index(log.entries.last?.index ?? index))
+            digests.insert(try await replica.machine.digest().digest)
+        }
+        return digests
+    }
+
+    static func write(_ sequence: UInt64, _ bytes: Int = 20) -> OutstandingWrite {
+        OutstandingWrite(
+            origin: "us",
+            incarnation: 1,
+            sequence: sequence,
+            key: "key \(sequence % 7)",
+            value: String(repeating: "v", count: bytes)
+        )
+    }
+}
