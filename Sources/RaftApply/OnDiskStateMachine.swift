@@ -34,6 +34,12 @@ public protocol OnDiskStateMachine: Sendable {
     /// disk look like.
     func digest() async throws(HoldfastError) -> (position: AppliedPosition, digest: String)
 
+    /// The digests that entries of the log have stored, by the index of the entry: the last
+    /// ``ReplicationLimits/digestsMax`` of them.
+    ///
+    /// Each is that of the state before the entry.
+    func storedDigests() async throws(HoldfastError) -> [UInt64: String]
+
     /// Writes a snapshot of one moment into a file, while entries go on being applied.
     ///
     /// On return the file is whole, proved and on the disk.

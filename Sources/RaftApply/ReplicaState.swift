@@ -151,14 +151,16 @@ struct ReplicaState: Sendable {
     ) throws(HoldfastError) -> FailoverOutcome {
         let decoded: FailoverCommand?
         do throws(FormatError) {
-            decoded = try FailoverCommand.decode(kind: envelope.kind, payload)
+            // A newer payload may be anything.
+            let isKnown = envelope.kindVersion <= FailoverCommand.kindVersion
+            decoded = isKnown ? try FailoverCommand.decode(kind: envelope.kind, payload) : nil
         } catch {
             throw HoldfastError(
                 code: .damaged,
                 message: "The command \(envelope.id) of the log cannot be read: \(error.description)."
             )
         }
-        guard let command = decoded, envelope.kindVersion <= FailoverCommand.kindVersion else {
+        guard let command = decoded else {
             throw HoldfastError(
                 code: .unknownCommand,
                 message:
