@@ -51,7 +51,6 @@ public final class MemoryLog: ReplicatedLog {
         var random: SplitMix64
         var faults: Faults
         var isReachable = true
-        var isClosed = false
         /// Proposals to be put later: after so many others.
         var late: [(after: Int, id: ProposalID, command: [UInt8])] = []
         var waiting: [UInt64: CheckedContinuation<Void, Never>] = [:]
@@ -62,12 +61,21 @@ public final class MemoryLog: ReplicatedLog {
 
     private let cluster: [UInt8]
     private let state: Lock<State>
+    private let closed = Lock(false)
 
     /// Creates an empty log.
     public init(cluster: [UInt8] = Array("memory".utf8), seed: UInt64 = 1, faults: Faults = .none) {
         self.cluster = cluster
         state = Lock(State(random: SplitMix64(seed: seed), faults: faults))
     }
+
+    private init(_ cluster: [UInt8], _ state: Lock<State>) {
+        self.cluster = cluster
+        self.state = state
+    }
+
+    /// Another member's way to the same log, which is closed by itself.
+    public func connect() -> MemoryLog { MemoryLog(cluster, state) }
 
     // MARK: What a test does to it
 
@@ -172,7 +180,7 @@ public final class MemoryLog: ReplicatedLog {
         while !Task.isCancelled {
             let version = state.withLock { $0.version }
             let (delivery, error) = state.withLock { state -> (LogDelivery?, HoldfastError?) in
-                if state.isClosed || !state.isReachable { return (nil, Self.unavailable) }
+                if isClosed || !state.isReachable { return (nil, Self.unavailable) }
                 if last < state.compactedThrough { return (.compacted(through: state.compactedThrough), nil) }
                 guard last < state.nextIndex else {
                     return (nil, HoldfastError(code: .logWentBack, message: "The log ends at \(state.nextIndex - 1)."))
@@ -278,7 +286,7 @@ public final class MemoryLog: ReplicatedLog {
                 group.addTask {
                     while !Task.isCancelled {
                         let (isOwn, version) = self.state.withLock { state in
-                            (state.leader == own && state.isReachable && !state.isClosed, state.version)
+                            (state.leader == own && state.isReachable && !self.isClosed, state.version)
                         }
                         guard isOwn else { return }
                         await self.waitForChange(after: version)
@@ -293,7 +301,7 @@ public final class MemoryLog: ReplicatedLog {
 
     /// Ends every delivery.
     public func close() async {
-        state.withLock { $0.isClosed = true }
+        closed.withLock { $0 = true }
         wake()
     }
 
@@ -301,8 +309,10 @@ public final class MemoryLog: ReplicatedLog {
 
     private static let unavailable = HoldfastError(code: .logUnavailable, message: "The log cannot be reached.")
 
+    private var isClosed: Bool { closed.withLock { $0 } }
+
     private func check() throws(HoldfastError) {
-        guard state.withLock({ $0.isReachable && !$0.isClosed }) else { throw Self.unavailable }
+        guard !isClosed, state.withLock({ $0.isReachable }) else { throw Self.unavailable }
     }
 
     private func wake() {

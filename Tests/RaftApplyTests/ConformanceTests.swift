@@ -37,3 +37,13 @@ import Testing
         #expect(caught != nil, "\(defect) passes")
     }
 }
+
+@Suite("The log in memory") struct MemoryLogTests {
+    static let conformance = ReplicatedLogConformance {
+        let log = MemoryLog(cluster: [4, 5])
+        return { log.connect() }
+    }
+
+    @Test("gives what a replicated log must give", arguments: conformance.cases)
+    func conforms(case: ConformanceCase) async throws { try await `case`.run() }
+}
