@@ -177,7 +177,7 @@ let package = Package(
         ),
         .testTarget(
             name: "DocumentationTests",
-            dependencies: ["Holdfast", "HoldfastTesting", "HoldfastTool", "ReplayStore", "TestSupport"],
+            dependencies: ["Holdfast", "HoldfastTesting", "HoldfastTool", "RaftApply", "ReplayStore", "TestSupport"],
             swiftSettings: strict
         ),
         .testTarget(

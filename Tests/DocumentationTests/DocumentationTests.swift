@@ -12,6 +12,8 @@ import Testing
 struct Example: Sendable, CustomTestStringConvertible {
     var name: String
     var file: String
+    /// Where it is compiled.
+    var source = "Examples.swift"
     var run: @Sendable (String) async throws -> Void
 
     var testDescription: String { name }
@@ -30,7 +32,7 @@ struct Example: Sendable, CustomTestStringConvertible {
 
     /// The body of the function that was compiled, line by line.
     func body() throws -> [String] {
-        let text = try String(contentsOf: Tool.source("Tests/DocumentationTests/Examples.swift"), encoding: .utf8)
+        let text = try String(contentsOf: Tool.source("Tests/DocumentationTests/\(source)"), encoding: .utf8)
         let start = try #require(text.range(of: "func \(name)(_ directory: String) async throws {\n"))
         let rest = text[start.upperBound...]
         let end = try #require(rest.range(of: "\n}\n"))
@@ -81,7 +83,7 @@ private func keep(_ items: [String]) {
 
 @Suite("The examples of the documentation") struct DocumentationTests {
     @Test("are what is compiled here", arguments: examples) func text(example: Example) throws {
-        #expect(try example.block() == example.body(), "copy the block of \(example.file) into Examples.swift")
+        #expect(try example.block() == example.body(), "copy the block of \(example.file) into \(example.source)")
     }
 
     @Test("run, and print what their comments say", arguments: examples) func run(example: Example) async throws {

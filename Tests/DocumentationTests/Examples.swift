@@ -480,4 +480,10 @@ let examples: [Example] = [
     Example(name: "exactlyOnce3", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce3),
     Example(name: "exactlyOnce4", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce4),
     Example(name: "exactlyOnce5", file: "Sources/Holdfast/Holdfast.docc/ExactlyOnce.md", run: exactlyOnce5),
+    Example(
+        name: "raftApply1",
+        file: "Sources/RaftApply/RaftApply.docc/RaftApply.md",
+        source: "ReplicationExamples.swift",
+        run: raftApply1
+    ),
 ]
