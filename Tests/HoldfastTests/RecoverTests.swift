@@ -4,6 +4,7 @@ import Holdfast
 import HoldfastTesting
 import Pages
 import Platform
+import ReplayFormat
 import ReplayStore
 import TestSupport
 import Testing
@@ -77,6 +78,23 @@ private struct Expected {
         #expect(before.whole == after.whole, "seed \(seed)")
         let found = try await sequences(path)
         for region in regions { #expect(found[region] == expected.queued[region] ?? [], "seed \(seed), \(region)") }
+    }
+
+    @Test("in which nothing has happened yet gives the same back, without a row for events that never were")
+    func eventless() async throws {
+        let deployment = try await Deployment()
+        try await deployment.controller.append((1...30).map { Noise.write($0, 60) }, to: "eu-west-1")
+        await deployment.controller.close()
+        let events = Key.controller(ControllerRows.Name.events.rawValue)
+        let (path, report) = try recover(deployment)
+        #expect(report.isComplete)
+        let digests = try [deployment.path, path].map { path in
+            try StoreReader.open(path).look { (view) throws(HoldfastError) in
+                #expect(try view.machineRows()[events] == nil, "\(path)")
+                return try StoreDigest(view).whole
+            }
+        }
+        #expect(digests[0] == digests[1])
     }
 
     @Test("without meta pages and branches gives back every entry on a leaf", arguments: 0..<12 as Range<UInt64>)
