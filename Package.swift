@@ -120,13 +120,13 @@ let package = Package(
         ),
         .target(
             name: "TestSupport",
-            dependencies: ["Holdfast", "HoldfastTesting", "Platform", "ReplayFormat", "ReplayStore", "Zstd"],
+            dependencies: ["Holdfast", "HoldfastTesting", "Platform", "ReplayFormat", "ReplayStore", "Zstd", log],
             path: "Tests/TestSupport",
             swiftSettings: strict
         ),
         .executableTarget(
             name: "CrashWorker",
-            dependencies: ["Bytes", "Holdfast", "HoldfastTesting", "LMDB", "ReplayStore", "TestSupport"],
+            dependencies: ["Bytes", "Holdfast", "HoldfastTesting", "LMDB", "Platform", "ReplayStore", "TestSupport"],
             path: "Tests/CrashWorker",
             swiftSettings: strict
         ),
@@ -152,7 +152,7 @@ let package = Package(
             name: "CrashTests",
             dependencies: [
                 "CrashWorker", "DiskWorker", "KillWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport",
-                "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover",
+                "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover", log,
             ],
             exclude: ["faults.c", "killer.c", "recorder.c", "statfs.c", "stopper.c"],
             swiftSettings: strict

@@ -44,8 +44,12 @@ package enum MetricName: String, CaseIterable, Sendable {
     case rateLimit = "holdfast_replay_rate_limit"
     case secondsToDrained = "holdfast_replay_seconds_to_drained"
 
-    fileprivate func counter(_ region: RegionID) -> Counter {
-        Counter(label: rawValue, dimensions: [("region", region.rawValue)])
+    /// `reason`: Why entries left; nil where the metric does not tell reasons apart.
+    fileprivate func counter(_ region: RegionID, reason: LostRow.Reason? = nil) -> Counter {
+        Counter(
+            label: rawValue,
+            dimensions: [("region", region.rawValue)] + (reason.map { [("reason", $0.name)] } ?? [])
+        )
     }
 
     fileprivate func gauge(_ region: RegionID) -> Gauge {
@@ -69,7 +73,15 @@ struct StoreMetrics: Sendable {
             var parked: UInt64 = 0
             var retried: UInt64 = 0
             var discarded: UInt64 = 0
-            var lost: UInt64 = 0
+            var lost: [Lost] = []
+        }
+
+        /// A range of positions whose entries were found damaged or missing.
+        struct Lost: Sendable {
+            var first: UInt64
+            var last: UInt64
+            var entries: UInt64
+            var reason: LostRow.Reason
         }
     }
 
@@ -104,13 +116,18 @@ struct StoreMetrics: Sendable {
             count(.parkedWrites, region, change.parked)
             count(.retriedWrites, region, change.retried)
             count(.discardedWrites, region, change.discarded)
-            count(.lostWrites, region, change.lost)
+            for lost in change.lost { count(.lostWrites, region, lost.entries, reason: lost.reason) }
         }
     }
 
-    private func count(_ name: MetricName, _ region: RegionID, _ amount: UInt64) {
+    private func count(
+        _ name: MetricName,
+        _ region: RegionID,
+        _ amount: UInt64,
+        reason: LostRow.Reason? = nil
+    ) {
         guard amount > 0 else { return }
-        name.counter(region).increment(by: Int64(clamping: amount))
+        name.counter(region, reason: reason).increment(by: Int64(clamping: amount))
     }
 }
 

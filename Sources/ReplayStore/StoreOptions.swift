@@ -16,7 +16,7 @@ public struct StoreOptions: Sendable {
     public var mapSizeBytes: Int
     /// Where the store logs.
     ///
-    /// It logs at info or below, and never keys or values.
+    /// It logs at info or below what is usual, above it what somebody should look at, and never keys or values.
     public var logger: Logger
 
     /// The default options, logging to `holdfast`.

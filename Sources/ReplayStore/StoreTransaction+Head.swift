@@ -312,7 +312,8 @@ extension StoreTransaction {
             block: block
         )
         try put(lost.encoded(), key: Key.lost(region, queue: row.number, first: first, last: last), in: .lost)
-        core.tally.regions[region, default: .init()].lost += count
+        let found = StoreMetrics.Tally.Lost(first: first, last: last, entries: count, reason: reason)
+        core.tally.regions[region, default: .init()].lost.append(found)
         FaultPoint.reach(.quarantine)
         return try markResync(region, now: now)
     }

@@ -227,6 +227,7 @@ final class StoreWriter: Sendable {
             )
         }
         metrics.count(core.tally)
+        core.options.logger.lost(core.tally)
         signal.changed(core.changedQueues)
         for (control, refusal) in zip(controls, refusals) { control.end(refusal) }
         for (append, outcome) in zip(appends, outcomes) {

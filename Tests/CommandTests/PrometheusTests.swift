@@ -43,7 +43,7 @@ import Testing
         let samples = try parse(text)
         let pairs: [(MetricName, String)] = [
             (.acceptedWrites, "accepted"), (.acknowledgedWrites, "acknowledged"), (.drainedWrites, "drained"),
-            (.droppedWrites, "dropped"), (.lostWrites, "lost"), (.retriedWrites, "retried"),
+            (.droppedWrites, "dropped"), (.retriedWrites, "retried"),
             (.queueEntries, "entries"), (.queueRawBytes, "rawBytes"), (.queueStoredBytes, "storedBytes"),
             (.queueLimitRatio, "limitUse"), (.deadLetters, "dead"), (.needsResync, "needsResync"),
             (.paused, "paused"),
@@ -57,6 +57,10 @@ import Testing
                     "\(name) of \(region)"
                 )
             }
+            let lost = samples.filter { $0.name == MetricName.lostWrites.rawValue && $0.labels["region"] == region }
+            #expect(lost.map { $0.labels["reason"] } == ["damaged", "missing"], "\(region)")
+            let told = try #require(queue["lost"] as? NSNumber).doubleValue
+            #expect(lost.reduce(0) { $0 + $1.value } == told, "\(region)")
         }
         #expect(samples.first { $0.name == "holdfast_dropped_writes_total" && $0.value > 0 } != nil)
         #expect(samples.first { $0.name == "holdfast_drained_writes_total" && $0.value > 0 } != nil)

@@ -2,6 +2,7 @@ import Foundation
 import Holdfast
 import HoldfastTesting
 import LMDB
+import Logging
 import ReplayFormat
 import ReplayStore
 import TestSupport
@@ -30,17 +31,32 @@ import Testing
         return (directory, path)
     }
 
-    /// Flips a bit in some of the blocks, and says which positions they hold.
-    private func damage(_ path: String, _ random: inout SplitMix64) throws -> [UInt32: [ClosedRange<UInt64>]] {
+    /// A block that was harmed: the positions that it held, and what is to be said of it.
+    private struct Harm: Equatable {
+        var positions: ClosedRange<UInt64>
+        var reason: String
+    }
+
+    /// Flips a bit in some of the blocks, takes others out, and says which positions they hold.
+    ///
+    /// None is taken out behind one that was harmed: where a damaged block ends, only the next one tells.
+    private func damage(_ path: String, _ random: inout SplitMix64) throws -> [UInt32: [Harm]] {
         let environment = try LMDBPairs.open(path)
         var transaction = try environment.beginWrite()
-        var damaged: [UInt32: [ClosedRange<UInt64>]] = [:]
+        var damaged: [UInt32: [Harm]] = [:]
         for number in 1...3 as ClosedRange<UInt32> {
             guard let table = try transaction.database(Table.queue(number).name, create: false) else { continue }
             for (key, value) in try LMDBPairs.all(of: table, transaction)
             where Int.random(in: 0..<4, using: &random) == 0 {
                 let header = try BlockHeader(verifying: value.span)
-                damaged[number, default: []].append(header.firstPosition...header.lastPosition)
+                let positions = header.firstPosition...header.lastPosition
+                let isBehind = damaged[number]?.last.map { $0.positions.upperBound + 1 == positions.lowerBound }
+                if isBehind != true, Int.random(in: 0..<3, using: &random) == 0 {
+                    damaged[number, default: []].append(Harm(positions: positions, reason: "missing"))
+                    #expect(try transaction.delete(key, in: table))
+                    continue
+                }
+                damaged[number, default: []].append(Harm(positions: positions, reason: "damaged"))
                 var changed = value
                 changed[Int.random(in: 0..<value.count, using: &random)] ^= 1 << UInt8.random(in: 0..<8, using: &random)
                 try transaction.put(key, changed.span, in: table)
@@ -70,9 +86,13 @@ import Testing
         let check = try Tool.run(["check", path, "--level", "full", "--format", "json"])
         #expect(check.status == (damaged.isEmpty ? 0 : 65), "seed \(seed)")
         let findings = try StoreCheck.run(path, level: .full).findings
-        let controller = try await RegionFailoverController.open(at: path, options: FoundStore.options)
+        let log = LogLines()
+        var options = FoundStore.options
+        options.logger = log.logger
+        let controller = try await RegionFailoverController.open(at: path, options: options)
         for region in Self.regions {
-            let ranges = numbers[region].flatMap { damaged[$0] } ?? []
+            let harms = numbers[region].flatMap { damaged[$0] } ?? []
+            let ranges = harms.map(\.positions)
             let whole = (queued[region] ?? []).filter { entry in !ranges.contains { $0.contains(entry.position) } }
             var delivered: [(position: UInt64, write: OutstandingWrite)] = []
             for try await batch in controller.batches(for: region, entriesMax: 7) {
@@ -89,6 +109,15 @@ import Testing
             let queue = try #require(try await controller.statistics().first { $0.region == region })
             #expect(queue.lost == UInt64(ranges.reduce(0) { $0 + $1.count }), "seed \(seed), \(region)")
             #expect(queue.needsResync == !ranges.isEmpty, "seed \(seed), \(region)")
+            let logged = log.all.filter { $0.level == .error && $0.metadata["holdfast.region"] == "\(region)" }
+            let expected = harms.map { harm in
+                [
+                    "holdfast.region": "\(region)", "holdfast.first": "\(harm.positions.lowerBound)",
+                    "holdfast.last": "\(harm.positions.upperBound)", "holdfast.entries": "\(harm.positions.count)",
+                    "holdfast.reason": harm.reason,
+                ]
+            }
+            #expect(logged.map(\.metadata) == expected, "seed \(seed)")
         }
         await controller.close()
         try told(path, damaged, numbers, seed)
@@ -97,22 +126,26 @@ import Testing
     /// What the verbs say once everything was delivered.
     private func told(
         _ path: String,
-        _ damaged: [UInt32: [ClosedRange<UInt64>]],
+        _ damaged: [UInt32: [Harm]],
         _ numbers: [RegionID: UInt32],
         _ seed: UInt64
     ) throws {
         let metrics = try Tool.run(["info", path, "--format", "prometheus"]).lines
         for (region, number) in numbers {
-            let ranges = damaged[number] ?? []
+            let harms = damaged[number] ?? []
             let rows = try Tool.run(["lost", path, "--region", region.rawValue, "--format", "jsonl"]).lines
-            let named = ranges.map { #""first":\#($0.lowerBound),"through":\#($0.upperBound)"# }
-            #expect(rows.count == named.count, "seed \(seed), \(region): \(rows)")
-            for (row, range) in zip(rows, named) {
-                #expect(row.contains(range) && row.contains(#""reason":"damaged""#), "seed \(seed): \(row), \(range)")
+            #expect(rows.count == harms.count, "seed \(seed), \(region): \(rows)")
+            for (row, harm) in zip(rows, harms) {
+                let range = #""first":\#(harm.positions.lowerBound),"through":\#(harm.positions.upperBound)"#
+                let isTold = row.contains(range) && row.contains(#""reason":"\#(harm.reason)""#)
+                #expect(isTold, "seed \(seed): \(row), \(harm)")
             }
-            let metric = metrics.first { $0.hasPrefix("holdfast_lost_writes_total{") && $0.contains("\"\(region)\"") }
-            let count = ranges.reduce(0) { $0 + $1.count }
-            #expect(metric?.hasSuffix(" \(count)") == true, "seed \(seed): \(metric ?? "no metric"), \(count)")
+            for reason in ["damaged", "missing"] {
+                let labels = #"{region="\#(region)",reason="\#(reason)"}"#
+                let count = harms.reduce(0) { $1.reason == reason ? $0 + $1.positions.count : $0 }
+                let line = "holdfast_lost_writes_total\(labels) \(count)"
+                #expect(metrics.contains(line), "seed \(seed): no \(line)")
+            }
         }
         #expect(try Tool.run(["check", path, "--level", "deep"]).status == 0, "seed \(seed)")
     }

@@ -1,9 +1,9 @@
 import Dispatch
 import HoldfastTesting
-import Logging
 import Platform
 import ReplayFormat
 import Synchronization
+import TestSupport
 
 @testable import Holdfast
 @testable import ReplayStore
@@ -35,38 +35,12 @@ final class SteppedTime: TimeSource {
     }
 }
 
-/// What a store has logged.
-final class LogLines: Sendable {
-    struct Line: Sendable {
-        var level: Logger.Level
-        var message: String
-    }
-
-    private let lines = Mutex<[Line]>([])
-
-    var all: [Line] { lines.withLock { $0 } }
-    func count(_ beginning: String) -> Int { all.count { $0.message.hasPrefix(beginning) } }
-
+extension LogLines {
     /// The options of a store that logs here.
     var options: StoreOptions {
         var options = Deployment.options
-        options.logger = Logger(label: "test") { _ in Handler(lines: self) }
+        options.logger = logger
         return options
-    }
-
-    private struct Handler: LogHandler {
-        let lines: LogLines
-        var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.info
-
-        subscript(metadataKey key: String) -> Logger.MetadataValue? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) {
-            lines.lines.withLock { $0.append(Line(level: event.level, message: "\(event.message)")) }
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 import HoldfastTesting
 import ReplayFormat
+import TestSupport
 import Testing
 
 @testable import Holdfast

@@ -1,6 +1,7 @@
 import HoldfastTesting
 import ReplayFormat
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import Holdfast

@@ -81,7 +81,7 @@ struct Info: ParsableCommand {
                 superblock: view.superblock,
                 machine: try view.machine(),
                 rows: try view.regionRows(),
-                discarded: try view.discardedCounts(),
+                settled: try view.ledgerCounts(),
                 space: try view.space(),
                 limits: try view.totalLimits(),
                 fileBytes: 0,

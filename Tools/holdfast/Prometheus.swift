@@ -78,7 +78,6 @@ extension MetricName {
         case .parkedWrites: .whole(queue.dead &+ queue.retried &+ discarded)
         case .retriedWrites: .whole(queue.retried)
         case .discardedWrites: .whole(discarded)
-        case .lostWrites: .whole(queue.lost)
         case .queueEntries: .whole(queue.entries)
         case .queueRawBytes: .whole(queue.rawBytes)
         case .queueStoredBytes: .whole(queue.storedBytes)
@@ -147,8 +146,8 @@ struct StoreExposition {
     var superblock: Superblock
     var machine: FailoverMachine.Snapshot
     var rows: [(RegionID, RegionRow)]
-    /// Dead letters that were given up, by the number of their queue.
-    var discarded: [UInt32: UInt64]
+    /// What the ledger says of each queue, by its number.
+    var settled: [UInt32: LedgerCounts]
     var space: StoreView.Space
     var limits: TotalLimits
     var fileBytes: UInt64
@@ -165,8 +164,13 @@ struct StoreExposition {
                 exposition.add(name.rawValue, kind, help: help, [([], .real(limits.use(of: queues) ?? 0))])
                 continue
             }
+            guard name != .lostWrites else {
+                exposition.add(name.rawValue, kind, help: help, queues.flatMap(lost))
+                continue
+            }
             let samples = queues.compactMap { queue in
-                name.value(queue, discarded: discarded[queue.queue] ?? 0, now: now).map {
+                let discarded = settled[queue.queue]?.discarded ?? 0
+                return name.value(queue, discarded: discarded, now: now).map {
                     ([("region", queue.region.rawValue)], $0)
                 }
             }
@@ -174,6 +178,14 @@ struct StoreExposition {
         }
         for name in ToolMetricName.allCases { exposition.add(name.rawValue, .gauge, help: name.help, samples(name)) }
         return exposition.text
+    }
+
+    /// The entries that a queue lost, for each reason; together they are what its row says.
+    private func lost(_ queue: QueueStatistics) -> [([(String, String)], Exposition.Value)] {
+        let damaged = min(queue.lost, settled[queue.queue]?.damaged ?? 0)
+        return [(LostRow.Reason.damaged, damaged), (.missing, queue.lost - damaged)].map { reason, count in
+            ([("region", queue.region.rawValue), ("reason", reason.name)], .whole(count))
+        }
     }
 
     private func samples(_ name: ToolMetricName) -> [([(String, String)], Exposition.Value)] {
@@ -197,14 +209,26 @@ struct StoreExposition {
     }
 }
 
+/// Entries of a queue that the ledger tells apart, and its row does not.
+struct LedgerCounts {
+    /// Dead letters that were given up.
+    var discarded: UInt64 = 0
+    /// Entries whose block was there and damaged.
+    var damaged: UInt64 = 0
+}
+
 extension StoreView {
-    /// Counts the dead letters that were given up, by the number of their queue.
-    func discardedCounts() throws(HoldfastError) -> [UInt32: UInt64] {
-        var counts: [UInt32: UInt64] = [:]
+    /// Counts what the ledger names of each queue, by the queue's number.
+    func ledgerCounts() throws(HoldfastError) -> [UInt32: LedgerCounts] {
+        var counts: [UInt32: LedgerCounts] = [:]
         try scan(.lost) { (key, value) throws(HoldfastError) in
             do throws(FormatError) {
                 let (place, row) = try LostRow.read(key, value)
-                if row.reason == .discarded { counts[place.queue, default: 0] &+= row.entries }
+                switch row.reason {
+                case .discarded: counts[place.queue, default: .init()].discarded &+= row.entries
+                case .damaged: counts[place.queue, default: .init()].damaged &+= row.entries
+                case .dropped, .expired, .removed, .missing: break
+                }
                 return true
             } catch {
                 throw HoldfastError(error, in: "A row of the ledger")
