@@ -76,6 +76,7 @@ final class SpaceKeeper {
 
     /// Makes room for `appends` and for `controls` that add, beside the reserve.
     func makeRoom(for appends: [StoreWriter.Append], _ controls: [StoreWriter.Control]) -> Room {
+        clearReaders()
         let used = used
         let wanted = bytesMax(appends, controls)
         let reserveWanted = reserveWanted(used)
@@ -88,8 +89,6 @@ final class SpaceKeeper {
             }
         }
         guard used + wanted > reservedEnd else { return .reserved }
-        // Pages that a reader holds which is no more would make the file grow for nothing.
-        _ = try? environment.clearStaleReaders()
         let ahead = min(max(used / 4, Self.aheadMin), Self.aheadMax)
         if extend(to: used + wanted + ahead) || extend(to: used + wanted) { return .reserved }
         let free = freeInside()
@@ -98,13 +97,19 @@ final class SpaceKeeper {
         return .tight
     }
 
+    /// Frees the places of readers that were killed, before each transaction.
+    ///
+    /// What such a reader holds back LMDB cannot use: it breaks up the free pages that are older, until large blocks find
+    /// no room between them and the file grows, for good. Who reads still is asked about by one call to the system.
+    private func clearReaders() { _ = try? environment.clearStaleReaders() }
+
     /// Makes room for a transaction that removes, with the reserve where the disk has nothing else.
     func makeRoomToRemove() {
         mayHaveFreed = true
+        clearReaders()
         let used = used
         let end = used + min(reserveWanted(used), Self.aheadMax)
         guard end > reservedEnd else { return }
-        _ = try? environment.clearStaleReaders()
         let limit = System.fileSizeMax
         if extend(to: min(end + Self.aheadMin, limit)) || extend(to: min(end, limit)) { return }
         trimReserve(to: 0)

@@ -78,20 +78,26 @@ import Testing
         for _ in 0..<(50 + Self.cycles / 5) { try await churn.cycle() }
         let before = try churn.sizes()
         var readers: [(process: Program, until: Int, pipe: Pipe)] = []
-        var (started, killed) = (0, 0)
+        var (started, killed, holders) = (0, 0, 0)
         var largest = before
         for cycle in 0..<Self.cycles {
             try await churn.cycle()
             if readers.count < 3, Int.random(in: 0..<4, using: &random) == 0 {
+                // The verbs read pages; the last one is in a transaction of LMDB, until it is killed.
                 let verbs = [
                     ["dump", churn.path], ["queues", churn.path], ["check", churn.path, "--level", "quick"],
+                    ["hold", churn.path, "1"],
                 ]
-                let reader = Tool.process(verbs.randomElement(using: &random) ?? [])
+                let verb = verbs.randomElement(using: &random) ?? []
+                let isHolder = verb.first == "hold"
+                let reader = Tool.process(verb, program: isHolder ? Tool.path("CrashWorker") : Tool.path())
                 let pipe = Pipe()
                 (reader.standardOutput, reader.standardError) = (pipe, FileHandle.nullDevice)
                 try reader.run()
-                readers.append((reader, cycle + Int.random(in: 0...8, using: &random), pipe))
-                started += 1
+                if isHolder { try #require(pipe.fileHandleForReading.readData(ofLength: 5) == Data("held\n".utf8)) }
+                // While it lives it holds back what it reads, as it must.
+                readers.append((reader, cycle + Int.random(in: 0...(isHolder ? 2 : 8), using: &random), pipe))
+                (started, holders) = (started + 1, holders + (isHolder ? 1 : 0))
             }
             for reader in readers where reader.until <= cycle || cycle == Self.cycles - 1 {
                 kill(reader.process.processIdentifier, SIGKILL)
@@ -103,11 +109,13 @@ import Testing
             largest = (max(largest.file, sizes.file), max(largest.used, sizes.used))
         }
         print(
-            "churn: \(Self.cycles) cycles, \(churn.sequence) writes, \(started) readers, \(killed) of them killed; data file "
+            "churn: \(Self.cycles) cycles, \(churn.sequence) writes, \(started) readers, \(killed) of them killed, "
+                + "\(holders) in a transaction of LMDB; data file "
                 + "\(before.file) bytes after the warm-up, \(largest.file) at most after it (\(ratio(largest.file, before.file))), "
                 + "used \(before.used), then \(largest.used) (\(ratio(largest.used, before.used))), seed \(seed)"
         )
         #expect(killed > started / 4, "\(killed) of \(started)")
+        #expect(holders > started / 8, "\(holders) of \(started)")
         #expect(Double(largest.file) <= 1.2 * Double(before.file), "seed \(seed)")
         #expect(Double(largest.used) <= 1.2 * Double(before.used), "seed \(seed)")
         await churn.controller.close()

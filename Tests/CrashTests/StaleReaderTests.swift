@@ -22,16 +22,33 @@ import Testing
         )
     }
 
-    /// A process takes places in LMDB's table of readers, in read transactions, and is killed in them.
-    private func leaveReaders(_ count: Int) throws {
+    /// A process that has taken places in LMDB's table of readers, in read transactions.
+    private func startReaders(_ count: Int) throws -> Program {
         let reader = Tool.process(["hold", path, "\(count)"], program: Tool.path("CrashWorker"))
         let pipe = Pipe()
         reader.standardOutput = pipe
         try reader.run()
         let said = String(decoding: pipe.fileHandleForReading.availableData, as: UTF8.self)
         try #require(said == "held\n", "\(said)")
+        return reader
+    }
+
+    /// A process takes places in LMDB's table of readers, and is killed in its read transactions; says which it was.
+    @discardableResult
+    private func leaveReaders(_ count: Int) throws -> Int32 {
+        let reader = try startReaders(count)
         kill(reader.processIdentifier, SIGKILL)
         reader.waitUntilExit()
+        return reader.processIdentifier
+    }
+
+    /// How many places in LMDB's table of readers a process has.
+    ///
+    /// A place takes 64 bytes, the number of the transaction first, then that of the process.
+    private func places(of process: Int32) throws -> Int {
+        let table = try File(path + "/lock.mdb", O_RDONLY).read(atMost: 64 << 10, at: 0)
+        let number = (0..<4).map { UInt8(truncatingIfNeeded: process >> (8 * $0)) }
+        return stride(from: 0, to: table.count - 63, by: 64).count { table[($0 + 8)..<($0 + 12)].elementsEqual(number) }
     }
 
     /// Appends writes that cannot be compressed, 60 KiB or so, and takes them out again.
@@ -59,6 +76,20 @@ import Testing
         #expect(after <= before + 2 << 20)
         await controller.close()
         #expect(try StoreCheck.run(path, level: .deep).findings.filter { $0.severity == .error } == [])
+    }
+
+    @Test("has no place any more once the store is opened, while the places of others stay")
+    func clearedAtOpening() async throws {
+        await (try await create()).close()
+        // With a reader that lives nobody makes the table anew.
+        let living = try startReaders(2)
+        let killed = try leaveReaders(3)
+        #expect(try places(of: killed) == 3 && places(of: living.processIdentifier) == 2)
+        let controller = try await RegionFailoverController.open(at: path, options: FoundStore.options)
+        #expect(try places(of: killed) == 0 && places(of: living.processIdentifier) == 2)
+        kill(living.processIdentifier, SIGKILL)
+        living.waitUntilExit()
+        await controller.close()
     }
 
     @Test("leaves its place to the next, also where every place is taken", arguments: ["read", "backup"])
