@@ -128,6 +128,8 @@ package final class ReplayStore: Sendable {
             } catch {
                 // Whoever wants a store hears that there is none, so there is none: also where the commit had got through.
                 if case .new = opening { try? FileSystem.remove(path + "/" + DataFile.name) }
+                // Damage is found before anything is written; what a commit needs that failed, nobody knows.
+                if case .existing = opening, error.code == .damaged { core.space.undo() }
                 throw error
             }
             let store = ReplayStore(

@@ -32,6 +32,8 @@ final class SpaceKeeper {
     private let pageSize: Int
     private let reserveBytesMin: Int64
     private let logger: Logger
+    /// How long the file was when it was opened.
+    private let sizeAtOpening: Int64
     /// Disk space is reserved for the file's bytes below this one.
     private var reservedEnd: Int64 = 0
     /// Whether the last transaction may have freed pages, which the next one cannot use yet.
@@ -41,6 +43,7 @@ final class SpaceKeeper {
 
     init(_ file: File, _ environment: Environment, pageSize: Int, options: StoreOptions) {
         self.file = file
+        self.sizeAtOpening = (try? file.size()) ?? 0
         self.place = OpenFiles(file, of: "store", kept: "acknowledged")
         self.environment = environment
         self.pageSize = pageSize
@@ -143,6 +146,13 @@ final class SpaceKeeper {
         // A store that was compacted needs less of it.
         if reserve > wanted { trimReserve(to: wanted) }
         if reserve < wanted { _ = takeReserve(wanted) || takeReserve(wanted / 2) }
+    }
+
+    /// Gives back what was reserved for an opening that is refused: the file is what it was, and as long.
+    func undo() {
+        guard reservedEnd > sizeAtOpening, let size = try? file.size() else { return }
+        // What LMDB has in use stays, and what was there before, used or not, may be wanted by who looks at the damage.
+        try? file.truncate(to: min(size, max(sizeAtOpening, used)))
     }
 
     // MARK: The disk
