@@ -52,6 +52,15 @@ private enum Kept {
         #expect(try fixture.fingerprint() == kept)
     }
 
+    @Test("that is a replica's is opened by no controller, which is told so, and is not touched")
+    func replica() async throws {
+        try Fixture(name: "replicated").copy(to: path)
+        let data = try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb"))
+        let error = await #expect(throws: HoldfastError.self) { try await RegionFailoverController.open(at: path) }
+        #expect(error?.code == .replicatedStore)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb")) == data)
+    }
+
     @Test("is written by this program, and stays whole", arguments: Kept.stores) func writes(fixture: Fixture) throws {
         guard Kept.refused[fixture.name] == nil, Kept.readOnly[fixture.name] == nil else { return }
         try fixture.copy(to: path)

@@ -14,6 +14,7 @@ import Testing
         "is refused where it is a network's, and nothing is made or read there",
         arguments: [
             ("6969", "NFS"), ("FF534D42", "SMB"), ("FE534D42", "SMB"), ("01021997", "9P"), ("00C36400", "Ceph"),
+            ("5346414F", "AFS"), ("01161970", "GFS2"), ("7461636F", "OCFS2"),
         ]
     )
     func network(magic: String, name: String) throws {

@@ -255,9 +255,14 @@ struct RotSubject {
         _ check: Check,
         _ tally: inout RotTally
     ) throws -> [String] {
+        let data = URL(fileURLWithPath: path + "/store/data.mdb")
+        let image = try Data(contentsOf: data)
         let outcome = try Tool.run(["replay", path + "/store"], program: Tool.path("CrashWorker"))
         var faults: [String] = []
         let lines = outcome.lines
+        if lines.first?.hasPrefix("refused") == true, try Data(contentsOf: data) != image {
+            faults.append("opening was refused, and the data file was touched")
+        }
         if outcome.isSignalled {
             tally.died += 1
             if !lines.contains("open") { faults.append("opening: signal \(outcome.status)") }

@@ -3,6 +3,7 @@ import Glibc
 import Holdfast
 import HoldfastTesting
 import ReplayStore
+import TestSupport
 import Testing
 
 @Suite("Opening") struct OpeningTests {
@@ -42,6 +43,24 @@ import Testing
         #expect(error?.message.contains("pid \(getpid())") == true)
     }
 
+    /// A record lock of POSIX would be gone with the first descriptor of the file that the process closes.
+    @Test("A lock is kept when somebody in the process opens its file and closes it")
+    func closedDescriptor() async throws {
+        let directory = try TemporaryDirectory()
+        let path = directory.appending("store")
+        let controller = try await create(path)
+        for name in ["LOCK", "data.mdb"] {
+            let descriptor = unsafe open(path + "/" + name, O_RDWR)
+            try #require(descriptor >= 0)
+            close(descriptor)
+        }
+        let line = #"{"origin":"us","incarnation":1,"sequence":1,"key":"k","value":"v"}"#
+        let other = try Tool.run(["append", path, "--region", "eu"], input: line)
+        #expect(other.status == 75, "\(other.talk)")
+        try await controller.append([write(1)], to: "eu")
+        await controller.close()
+    }
+
     /// A program that is being started has copies of all descriptors until it runs, which nothing can keep back.
     @Test("A store that was closed opens again, whoever has a copy of the descriptor of its lock")
     func copiedDescriptor() async throws {
@@ -72,7 +91,7 @@ import Testing
         #expect(await code { try await create(directory.appending("no/parent")) } == .notFound)
     }
 
-    @Test("A file that is too short or has no meta page never reaches LMDB", arguments: [0, 1, 2, 3])
+    @Test("A file that is too short or has no meta page never reaches LMDB", arguments: [0, 1, 2, 3, 4])
     func brokenFile(kind: Int) async throws {
         let directory = try TemporaryDirectory()
         let path = directory.appending("store")
@@ -85,6 +104,7 @@ import Testing
         case 0: _ = ftruncate(descriptor, 8192)
         case 1: _ = unsafe pwrite(descriptor, zeros, 4096, 0)
         case 2: _ = unsafe pwrite(descriptor, zeros, 4096, 4096)
+        case 3: _ = unsafe pwrite(descriptor, zeros + zeros, 8192, 0)
         default: _ = ftruncate(descriptor, 100)
         }
         close(descriptor)
