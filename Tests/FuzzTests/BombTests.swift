@@ -104,22 +104,43 @@ private struct Bomb {
 }
 
 @Suite("A line of many small values") struct ManyValuesTests {
-    @Test("is refused, and takes no more memory than it has bytes for") func refused() async {
+    /// How a line begins, and what it repeats: two bytes a value, or a few, or names that are never the same.
+    private static let shapes = [
+        ("[", "0,"), (#"{"a":["#, #"{"":0},"#), ("[", "[0],"), ("{", #""a name of 27 bytes %":0,"#),
+    ]
+
+    private static func line(_ shape: Int, bytes: Int) -> [UInt8] {
+        let (beginning, item) = shapes[shape]
+        var line = Array(beginning.utf8)
+        line.reserveCapacity(bytes + 64)
+        let parts = item.utf8.split(separator: UInt8(ascii: "%")).map { Array($0) }
+        var number = 10_000_000
+        while line.count < bytes {
+            line += parts[0]
+            guard parts.count > 1 else { continue }
+            number += 1
+            line += String(number).utf8
+            line += parts[1]
+        }
+        return line
+    }
+
+    /// What half a million values take: an array grows by doubling, and a name is kept to be compared with the others.
+    private static let constant = 48 << 20
+
+    @Test("is refused, and takes no more memory than it has bytes for", arguments: [0, 1, 2, 3])
+    func refused(shape: Int) async {
         Heap.prepare()
-        await #expect(processExitsWith: .success) {
+        await #expect(processExitsWith: .success) { [shape = shape as Int] in
             Heap.run {
-                // Two bytes a value, or a few.
-                let lines = [("[", "0,"), ("{\"a\":[", "{\"\":0},")].map { beginning, value in
-                    Array(beginning.utf8)
-                        + Array(repeatElement(Array(value.utf8), count: 4 << 20 / value.utf8.count).joined())
-                }
-                for line in lines {
-                    let before = Heap.end
-                    precondition((try? JSON(parsing: line)) == nil)
-                    let grown = Heap.end - before
-                    precondition(grown <= 2 * line.count + 160 << 20, "it took \(grown) bytes of \(line.count)")
-                    Heap.trim()
-                }
+                let line = ManyValuesTests.line(shape, bytes: 4 << 20)
+                let before = Heap.end
+                precondition((try? JSON(parsing: line)) == nil)
+                let grown = Heap.end - before
+                precondition(
+                    grown <= 2 * line.count + ManyValuesTests.constant,
+                    "it took \(grown) bytes of \(line.count)"
+                )
                 exit(0)
             }
         }

@@ -6,7 +6,9 @@ struct JSONReader {
     /// How deep arrays and objects may lie in each other.
     private static let depthMax = 64
     /// How many values there may be: each takes more memory than the two bytes that it may have.
-    private static let valuesMax = 1 << 20
+    ///
+    /// The largest call, of 65,536 writes with each of their fields, has fewer.
+    private static let valuesMax = 1 << 19
     private var values = 0
 
     init(_ bytes: [UInt8]) { self.bytes = bytes }
