@@ -2,7 +2,7 @@ private import Bytes
 internal import Platform
 public import RegionFailover
 public import ReplayFormat
-internal import Zstd
+package import Zstd
 
 /// Entries from the head of one region's queue, in order, to be sent to the region.
 public struct ReplayBatch: Sendable {
@@ -237,7 +237,7 @@ extension ReplayStore {
 
 extension StoreView {
     /// Entries from the cursor on, up to the bounds, at least one if there is one.
-    func head(
+    package func head(
         of region: RegionID,
         entriesMax: Int,
         bytesMax: Int,
