@@ -99,6 +99,20 @@ public final class FailoverStateMachine: OnDiskStateMachine {
             let state = ReplicaHolder(try ReplicaState(transaction))
             return (state, state.hooks)
         }
+        // A compaction and a backup keep it; what was made of a dump, of a backup or of damaged pages need not be what the log
+        // has led to.
+        guard store.storeID == storeID(of: cluster) else {
+            await store.close()
+            let error = HoldfastError(
+                code: .needsSnapshot,
+                message:
+                    "The store in '\(directory.store(name))' was made by a load, a restore or a recovery, so nobody can know that "
+                    + "it is what the log has led to. Nothing was touched. Start the replica again: it sets this store aside, "
+                    + "and takes a snapshot of another member, or the whole log."
+            )
+            try directory.markNeedsSnapshot("\(error)")
+            throw error
+        }
         return Opened(name: name, store: store, state: state)
     }
 

@@ -222,6 +222,7 @@ struct Checker {
             }
             return true
         }
+        if try view.hasNoDeployment() { return }
         do throws(HoldfastError) {
             let snapshot = try MachineRows.load(regions, rows: try view.machineRows())
             do throws(FailoverError) {

@@ -161,6 +161,13 @@ package struct StoreView: ~Copyable {
     /// How a queue is replayed is not among them: damage there is that region's alone.
     package func machineRows() throws(HoldfastError) -> [[UInt8]: [UInt8]] { try controllerRows(where: Key.isMachine) }
 
+    /// Whether it is a replica's store whose log has configured no deployment yet.
+    package func hasNoDeployment() throws(HoldfastError) -> Bool {
+        guard superblock.mode != .local else { return false }
+        let (rows, regions) = (try machineRows(), try regionRows())
+        return rows.isEmpty && regions.isEmpty
+    }
+
     /// The fields of every row of the table `controller`, by key, checked.
     package func controllerRows() throws(HoldfastError) -> [[UInt8]: [UInt8]] {
         try controllerRows { _ in true }

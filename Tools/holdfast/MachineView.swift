@@ -5,6 +5,12 @@ import ReplayStore
 extension StoreView {
     /// The failover machine's stored state.
     func machine() throws(HoldfastError) -> FailoverMachine.Snapshot {
+        guard try !hasNoDeployment() else {
+            throw HoldfastError(
+                code: .notConfigured,
+                message: "The replica's log has no deployment yet: nothing has been configured through it."
+            )
+        }
         let regions = try regionRows().map(\.0)
         return try MachineRows.load(regions, rows: try machineRows())
     }
