@@ -236,7 +236,8 @@ struct Recovery {
         )
         // Events come without a gap to the last: only those that do are kept.
         var number = stored - 1 > last || isTrusted ? stored - 1 : last
-        fields[eventsKey] = ControllerRows.number(number + 1)
+        // A store without events has no such row.
+        if number > 0 || fields[eventsKey] != nil { fields[eventsKey] = ControllerRows.number(number + 1) }
         while number > 0, let value = rows.history[number], kept.contains(number) {
             try loader.add(table: .history, key: Key.number(number), value: value)
             number -= 1
