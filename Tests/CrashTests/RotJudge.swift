@@ -83,8 +83,8 @@ struct RotSubject {
         )
         switch verb[0] {
         case "queues", "info", "region status", "snapshot":
-            // How long something has waited goes on; how long the file is, is of no matter.
-            outcome.output.replace(/"(oldestMs|silenceMs|fileBytes)":\d+/, with: "")
+            // How long something has waited goes on, and what that uses of a limit; how long the file is, is of no matter.
+            outcome.output.replace(/"(oldestMs|silenceMs|fileBytes|limitUse)":[0-9.]+/, with: "")
             outcome.output.replace(image, with: "")
         case "doctor":
             let changing = [#""check":"free space""#, #""check":"data file","verdict":"ok""#]
