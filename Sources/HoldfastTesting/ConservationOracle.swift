@@ -6,7 +6,8 @@ private import ReplayStore
 /// It issues writes, hears what became of them, and compares the store with that: each write whose append returned was
 /// received, is queued, is a dead letter, or left with a row of the ledger, and is in exactly one of these places; what was
 /// received has the bytes that were issued, in the order of the appends: those of a call that was issued after another one
-/// had returned come behind; what came twice was in flight; nothing appeared
+/// had returned come behind; those of one call are neighbours in the order of the call, and are all there or none, in each
+/// of its regions, whether anybody heard of it or not; what came twice was in flight; nothing appeared
 /// that was not issued; and for each region accepted = queued + acknowledged + drained + dropped + dead + lost, each number
 /// being what has happened.
 ///
@@ -42,8 +43,17 @@ public struct ConservationOracle: Sendable {
     let source: WriteSource
     var accounts: [RegionID: RegionAccount] = [:]
     var violations = ConservationViolations()
+    private struct OpenCall {
+        var regions: [RegionID]
+        var sequences: Range<UInt64>
+        /// The regions of which nobody has heard.
+        var unanswered: [RegionID]
+    }
+
     /// Calls whose outcome nobody has heard, by number.
-    private var open: [UInt64: (regions: [RegionID], sequences: Range<UInt64>)] = [:]
+    private var open: [UInt64: OpenCall] = [:]
+    /// Calls that had been made before they were answered: what the first one left is looked at once more.
+    private var repeated: [UInt64: OpenCall] = [:]
     private var nextCall: UInt64 = 1
     private var nextSequence: UInt64 = 1
 
@@ -132,7 +142,7 @@ public struct ConservationOracle: Sendable {
     /// Calls of `append` whose outcome nobody has heard: they can be made again.
     public var unansweredCalls: [Call] {
         open.sorted { $0.key < $1.key }.map { number, call in
-            Call(number: number, regions: call.regions, writes: call.sequences.map(source.write))
+            Call(number: number, regions: call.unanswered, writes: call.sequences.map(source.write))
         }
     }
 
@@ -169,7 +179,32 @@ public struct ConservationOracle: Sendable {
             }
             accounts[region]?.compare(held, &violations)
         }
+        let calls = open.merging(repeated) { $1 }
+        for number in calls.keys.sorted() { if let call = calls[number] { judge(call, in: contents) } }
+        repeated = [:]
         return violations.all
+    }
+
+    /// A call that was under way has left all of its writes in each of its regions, or nothing in any.
+    private mutating func judge(_ call: OpenCall, in contents: [RegionID: QueueContents]) {
+        var somewhere = call.regions.first { !call.unanswered.contains($0) }
+        var nowhere: [RegionID] = []
+        for region in call.regions where contents[region] != nil {
+            switch accounts[region]?.trace(of: call.sequences, &violations) {
+            case .found: somewhere = region
+            case .nothing where call.unanswered.contains(region): nowhere.append(region)
+            default: break
+            }
+        }
+        guard let somewhere, let first = call.sequences.first else { return }
+        for region in nowhere {
+            violations.add(
+                .missing,
+                region,
+                nil,
+                "write \(first) and its call are in region \(somewhere), and not here"
+            )
+        }
     }
 
     /// The numbers of what has happened in all regions.
@@ -183,16 +218,17 @@ public struct ConservationOracle: Sendable {
         case .issued(let call, let regions, let sequences):
             nextCall = max(nextCall, call + 1)
             nextSequence = max(nextSequence, sequences.upperBound)
-            open[call] = (regions, sequences)
+            open[call] = OpenCall(regions: regions, sequences: sequences, unanswered: regions)
             for region in regions { accounts[region]?.issue(sequences) }
         case .answered(let call, let region, let first, let duplicates):
-            guard let (regions, sequences) = open[call] else { return }
-            accounts[region]?.answer(sequences, first, duplicates, &violations)
-            let left = regions.filter { $0 != region }
-            open[call] = left.isEmpty ? nil : (left, sequences)
+            guard var answered = open[call] else { return }
+            accounts[region]?.answer(answered.sequences, first, duplicates, &violations)
+            answered.unanswered.removeAll { $0 == region }
+            open[call] = answered.unanswered.isEmpty ? nil : answered
+            if !duplicates.isEmpty { repeated[call] = answered }
         case .refused(let call):
-            guard let (regions, sequences) = open.removeValue(forKey: call) else { return }
-            for region in regions { accounts[region]?.refuse(sequences) }
+            guard let refused = open.removeValue(forKey: call) else { return }
+            for region in refused.unanswered { accounts[region]?.refuse(refused.sequences) }
         case .received(let region, let run): accounts[region]?.receive(run, isDrain: false, &violations)
         case .drained(let region, let run): accounts[region]?.receive(run, isDrain: true, &violations)
         case .foreign(let region, let position, let identity, let isDrain):

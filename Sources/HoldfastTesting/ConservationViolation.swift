@@ -5,11 +5,11 @@ public struct ConservationViolation: Sendable, Hashable, CustomStringConvertible
     /// What it did.
     public enum Kind: String, Sendable, Hashable, CaseIterable {
         /// A write is gone: its append had returned, or it had a position, and nobody has received it, nobody has it queued,
-        /// and no row of the ledger says that it left.
+        /// and no row of the ledger says that it left. Or other writes of its call are there, in this region or another.
         case missing
         /// Bytes are not those that were issued.
         case changed
-        /// Writes came, or stand, in another order than that of their appends.
+        /// Writes came, or stand, in another order than that of their appends, or of the call that they are of.
         case outOfOrder
         /// A write was received again that was not in flight, or is queued twice.
         case doubled

@@ -3,29 +3,31 @@ import Holdfast
 /// What has happened to the writes for one region, as a ``ConservationOracle`` knows it.
 struct RegionAccount: Sendable {
     /// Where a write is, as far as anybody was told.
-    private struct Fate {
+    struct Fate {
         var isIssued = false
         var isAcknowledged = false
         /// 0 where nobody knows.
         var position: UInt64 = 0
+        /// The first position that it was known to have: a dead letter that is queued again gets another one.
+        var appendedAt: UInt64 = 0
         /// The last position that a receipt had named when it was issued: its own is behind it.
         var after: UInt64 = 0
     }
 
     /// What came of a position.
-    private struct Place {
+    struct Place {
         /// 0 where nobody knows.
         var sequence: UInt64 = 0
         var isReceived = false
         var isDrained = false
     }
 
-    private let region: RegionID
+    let region: RegionID
     private let source: WriteSource
     private let window: UInt64
     /// By sequence, and by position: the first of each is 1.
-    private var fates: [Fate] = [Fate()]
-    private var places: [Place] = [Place()]
+    private(set) var fates: [Fate] = [Fate()]
+    private(set) var places: [Place] = [Place()]
     /// Nothing up to this position may be received any more.
     private var settledThrough: UInt64 = 0
     /// The last position that a receipt has named.
@@ -119,6 +121,7 @@ struct RegionAccount: Sendable {
         }
         places[Int(position)].sequence = sequence
         fates[Int(sequence)].position = position
+        if fates[Int(sequence)].appendedAt == 0 { fates[Int(sequence)].appendedAt = position }
     }
 
     private func isIssued(_ sequence: UInt64) -> Bool {

@@ -49,7 +49,8 @@ package struct PageWalk: Sendable {
     package private(set) var isSound = true
 
     private let file: PageFile
-    private let meta: Meta
+    /// Where the walk began.
+    package let meta: Meta
     private let depth: Depth
     private let isLong: @Sendable (String) -> Bool
 

@@ -77,7 +77,8 @@ extension Recovery {
         (row.entries, row.rawBytes) = (tail.entries, tail.rawBytes)
         row.oldestEnqueuedAt = tail.entries > 0 ? tail.oldest : row.oldestEnqueuedAt
         if tail.entries > 0 { row.chain = tail.chain }
-        row.attempts = 0
+        // They are of the entry at the cursor.
+        if !isTrusted || row.headPosition != known?.headPosition { row.attempts = 0 }
         for letter in rows.dead[number] ?? [:] {
             try loader.add(table: .dead(number), key: Key.number(letter.key), value: letter.value)
             result.dead += 1

@@ -16,6 +16,13 @@ package final class StoreBuilder {
     private var batch: [(table: Table, key: [UInt8], value: [UInt8])] = []
     private var batchBytes = 0
     private var lastKeys: [Table: [UInt8]] = [:]
+    private let mistake: Mistake?
+
+    /// What becomes of a value on its way to the file; nil for a pair that does not get there.
+    package typealias Mistake = @Sendable (_ table: Table, _ key: [UInt8], _ value: [UInt8]) -> [UInt8]?
+
+    /// A mistake that every builder of the task makes: for tests, which see that what was written is compared.
+    @TaskLocal package static var mistake: Mistake?
 
     /// Bytes that are put in one transaction: LMDB keeps the pages of a transaction in memory.
     private static let batchBytesMax = 16 << 20
@@ -27,6 +34,7 @@ package final class StoreBuilder {
     package init(_ path: String, file: String = DataFile.name) throws(HoldfastError) {
         self.path = path
         self.file = file
+        mistake = Self.mistake
         let isNew = file == DataFile.name
         do throws(HoldfastError) {
             destination = isNew ? try StoreDestination(path) : nil
@@ -56,6 +64,8 @@ package final class StoreBuilder {
 
     /// Adds a value as it is.
     package func putRaw(_ value: [UInt8], key: [UInt8], in table: Table) throws(HoldfastError) {
+        let put = if let mistake { mistake(table, key, value) } else { value as [UInt8]? }
+        guard let value = put else { return }
         batch.append((table, key, value))
         batchBytes += key.count + value.count + 16
         if batchBytes > Self.batchBytesMax { try flush() }

@@ -116,13 +116,14 @@ package enum StoreCompact {
         let before = try reader.fileSize()
         let builder = try StoreBuilder(destination, file: file)
         let codec = reader.codec
-        let (rewrite, carried) = try reader.look { (view) throws(HoldfastError) in
+        let (rewrite, superblock, carried) = try reader.look { (view) throws(HoldfastError) in
             var rewrite = StoreRewrite(rewriting, codec: codec)
             try rewrite.copy(view, to: builder, progress)
-            try builder.finish(rewrite.superblock(of: view))
-            return (rewrite, try StoreRewrite.carried(view))
+            let superblock = rewrite.superblock(of: view)
+            try builder.finish(superblock)
+            return (rewrite, superblock, try CarriedRows(view))
         }
-        try prove(destination, file, carried)
+        try prove(destination, file, superblock, carried)
         FaultPoint.reach(.buildProve)
         try builder.complete()
         let after = try system { () throws(SystemError) in try File(destination + "/" + file, O_RDONLY).size() }
@@ -139,32 +140,39 @@ package enum StoreCompact {
         )
     }
 
-    /// Checks a data file that was written anew, and is not complete yet.
+    /// Checks a data file that was written anew, and is not complete yet, and compares it with what it was written from.
     ///
-    /// `carried`: How many pairs its tables must have, as far as that is known.
-    static func prove(_ path: String, _ file: String, _ carried: [Table: Int] = [:]) throws(HoldfastError) {
+    /// `superblock`: What its superblock must say, but that it is incomplete.
+    /// `carried`: What its rows must be.
+    static func prove(
+        _ path: String,
+        _ file: String,
+        _ superblock: Superblock,
+        _ carried: CarriedRows
+    ) throws(HoldfastError) {
         let written = try StoreReader.open(path, file: file, isComplete: false)
         let check = try StoreCheck.run(written, .full)
         if let finding = check.findings.first(where: { $0.severity == .error }) {
-            throw HoldfastError(
-                code: .damaged,
-                message: "What was written does not pass its check, so it takes nobody's place: \(finding.message) Run "
-                    + "'holdfast check --level full' on the source."
-            ).at(path)
+            throw refused("does not pass its check", finding.message).at(path)
         }
-        let counts = try written.look { (view) throws(HoldfastError) in
-            var counts: [Table: Int] = [:]
-            for table in carried.keys { counts[table] = try view.count(table) }
-            return counts
+        let (found, rows) = try written.look { (view) throws(HoldfastError) in
+            var found = view.superblock
+            found.isIncomplete = superblock.isIncomplete
+            return (found, try CarriedRows(view))
         }
-        guard let missing = carried.filter({ counts[$0.key] != $0.value }).min(by: { $0.key.name < $1.key.name }) else {
-            return
-        }
-        throw HoldfastError(
-            code: .damaged,
-            message: "What was written has \(counts[missing.key] ?? 0) of the \(missing.value) rows that the table "
-                + "'\(missing.key.name)' says it has, so it takes nobody's place. Run 'holdfast check --level full' on "
-                + "the source."
+        guard found == superblock else { throw refused("has another superblock than its source").at(path) }
+        guard let table = rows.difference(from: carried) else { return }
+        throw refused(
+            "has other rows of '\(table.name)' than its source",
+            "They are \(rows.rows(of: table)), and \(carried.rows(of: table)) there."
         ).at(path)
+    }
+
+    private static func refused(_ what: String, _ more: String = "") -> HoldfastError {
+        HoldfastError(
+            code: .damaged,
+            message: "What was written \(what), so it takes nobody's place. \(more)\(more.isEmpty ? "" : " ")Run "
+                + "'holdfast check --level full' on the source."
+        )
     }
 }

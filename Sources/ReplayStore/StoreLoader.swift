@@ -13,6 +13,9 @@ package final class StoreLoader {
     private var queues: [RegionID: LoadingQueue] = [:]
     private var superblockRows: [Superblock.Name: [UInt8]] = [:]
     private var regionRows: [RegionID: RegionRow] = [:]
+    /// What the store must have in the end.
+    private var carried = CarriedRows()
+    private let numbers: Set<UInt32>
     /// Entries that were loaded.
     package private(set) var entries: UInt64 = 0
 
@@ -90,6 +93,7 @@ package final class StoreLoader {
         level: Int = 1
     ) throws(HoldfastError) {
         self.store = store
+        numbers = Set(regions.map(\.queue))
         builder = try StoreBuilder(path)
         self.level = level
         for region in regions {
@@ -194,6 +198,7 @@ package final class StoreLoader {
         } catch {
             throw Self.malformed("a row of '\(table.name)': \(error.description).")
         }
+        if CarriedRows.isCarried(table, numbers) { carried.take(table, key, value.span) }
         try builder.putRaw(value, key: key, in: table)
         FaultPoint.reach(.loadRow)
     }
@@ -228,6 +233,7 @@ package final class StoreLoader {
                 && (queue.entries == 0 || row.chain == queue.chain)
             for key in queue.staleKeys { try builder.delete(Key.number(key), in: .queue(queue.number)) }
             guard isWhole else { throw Self.malformed("the entries of region '\(region)' are not those of its row.") }
+            carried.take(region, row)
             try builder.put(row.encoded(), key: Key.region(region), in: .regions)
         }
         let rows = superblockRows
@@ -237,7 +243,7 @@ package final class StoreLoader {
         superblock.store = store
         superblock.backedUp = nil
         try builder.finish(superblock)
-        try StoreCompact.prove(path, "data.mdb")
+        try StoreCompact.prove(path, DataFile.name, superblock, carried)
         FaultPoint.reach(.loadFinish)
         try builder.complete()
         return store

@@ -67,11 +67,14 @@ package enum StoreRecover {
         package var epoch: UInt64 = 0
         /// Whether the newest events are not there.
         package var isHistoryCut = false
+        /// Whether the new store means something else than the damaged one, though no row is known to be missing.
+        package var isDifferent = false
 
         package var isComplete: Bool {
             regions.allSatisfy {
                 $0.lost.isEmpty && $0.unaccounted == 0 && !$0.isAcknowledgedUnknown && $0.forgotten == 0
-            } && !isControllerNew && !isMixed && !isHistoryCut && damagedPairs == 0 && missingPairs == 0
+            } && !isControllerNew && !isMixed && !isHistoryCut && !isDifferent && damagedPairs == 0
+                && missingPairs == 0
         }
     }
 
@@ -131,13 +134,31 @@ package enum StoreRecover {
         report.isHistoryCut = recovery.isHistoryCut
         report.regions = try recovery.write(machine.snapshot, to: destination, as: report.store)
         FaultPoint.reach(.recover)
+        // A row that this program does not know, or that its rules leave out, is on no list of what is missing.
+        if report.isComplete, let meta = source.meta, let before = digest(file, meta) {
+            let written = try StoreReader.open(destination)
+            let after = try written.look { (view) throws(HoldfastError) in try StoreDigest(view) }
+            report.isDifferent = before.whole != after.whole
+        }
         return report
+    }
+}
+
+extension StoreRecover {
+    /// The digest of the damaged store, where its rows can still be read as they stand.
+    private static func digest(_ file: PageFile, _ meta: Meta) -> StoreDigest? {
+        guard let snapshot = try? PageSnapshot(file, meta),
+            let view = try? StoreView.open(snapshot, isComplete: false)
+        else { return nil }
+        return try? StoreDigest(view)
     }
 }
 
 /// The leaves to read, and what they are of.
 private struct Source {
     let leaves: [UInt64]
+    /// The commit that they are of, where its trees lead to all of them.
+    var meta: Meta?
     /// Whether the commit's trees lead to them, all of them.
     var isWhole = false
     /// Whether what they hold is of the newest commit alone.
@@ -151,9 +172,10 @@ private struct Source {
         let walk: PageWalk? = if let meta = try? file.newestMeta() { try PageWalk(file, meta, .trees) } else { nil }
         if let walk, walk.isSound {
             self.init(leaves: walk.leaves.map(\.page), isWhole: true, isTrusted: true)
-            pairs = walk.entries
+            (pairs, meta) = (walk.entries, walk.meta)
         } else if let walk = try file.rebuiltWalk() {
             self.init(leaves: walk.leaves.map(\.page), isWhole: true, isTrusted: true, isRebuilt: true)
+            meta = walk.meta
         } else if let walk, walk.isFreeListWhole, !walk.findings.contains(where: { $0.code == "torn" }) {
             // What is not free is of this commit, whether the tree still leads to it or not.
             let used = (2..<walk.free.end).filter { !walk.free.contains($0) && !walk.listed.contains($0) }

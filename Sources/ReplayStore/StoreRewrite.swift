@@ -66,21 +66,6 @@ struct StoreRewrite {
         return superblock
     }
 
-    /// How many pairs each table has that the copy has as well, pair for pair: all but those that are written anew.
-    static func carried(_ view: borrowing StoreView) throws(HoldfastError) -> [Table: Int] {
-        let known = Set(try view.regionRows().map(\.1.number))
-        var counts: [Table: Int] = [:]
-        for table in view.tables {
-            switch table {
-            case .superblock, .queue, .dictionaries: continue
-            case .seen(let number), .dead(let number):
-                if known.contains(number) { counts[table] = try view.count(table) }
-            default: counts[table] = try view.count(table)
-            }
-        }
-        return counts.filter { $0.value > 0 }
-    }
-
     /// Copies every pair but the superblock's, and proves it on the way.
     mutating func copy(
         _ view: borrowing StoreView,

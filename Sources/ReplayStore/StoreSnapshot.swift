@@ -54,8 +54,9 @@ extension ReplayStore {
             let builder = try StoreBuilder(directory, file: DataFile.name)
             var rewrite = StoreRewrite(Rewriting(), codec: codec)
             try rewrite.copy(view, to: builder) { _, _ in }
-            try builder.finish(rewrite.superblock(of: view))
-            try StoreCompact.prove(directory, DataFile.name, try StoreRewrite.carried(view))
+            let superblock = rewrite.superblock(of: view)
+            try builder.finish(superblock)
+            try StoreCompact.prove(directory, DataFile.name, superblock, try CarriedRows(view))
             try builder.complete()
         }
     }

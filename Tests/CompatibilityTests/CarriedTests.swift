@@ -8,10 +8,12 @@ import Testing
 @Suite("A store that is written anew") struct CarriedTests {
     /// How a store is written anew.
     enum Way: String, CaseIterable, Sendable {
-        case compact, inPlace, backup, restore
+        case compact, inPlace, backup, restore, load, recover, upgrade
     }
 
     /// The pairs of every table but those that a copy writes in its own way: blocks, dictionaries and the superblock.
+    ///
+    /// A row of a region counts the bytes of its blocks, which are written anew: of those it says nothing here.
     private func rows(_ path: String) throws -> [String: [[UInt8]: [UInt8]]] {
         try StoreReader.open(path).look { (view) throws(HoldfastError) in
             var rows: [String: [[UInt8]: [UInt8]]] = [:]
@@ -22,7 +24,12 @@ import Testing
                 }
                 var pairs: [[UInt8]: [UInt8]] = [:]
                 try view.scan(table) { (key, value) throws(HoldfastError) in
-                    pairs[key] = (0..<value.count).map { value[$0] }
+                    var value = (0..<value.count).map { value[$0] }
+                    if table == .regions, var row = try? RegionRow.read(key, value.span).1 {
+                        row.storedBytes = 0
+                        value = row.encoded()
+                    }
+                    pairs[key] = value
                     return true
                 }
                 if !pairs.isEmpty { rows[table.name] = pairs }
@@ -37,6 +44,8 @@ import Testing
         Way.allCases
     )
     func carried(name: String, way: Way) throws {
+        // Its events speak of a later epoch than its controller does: a recovery makes that anew.
+        if name == "history", way == .recover { return }
         let fixture = try #require(Fixture.all.first { $0.name == name && $0.version == "version-1" })
         let directory = try TemporaryDirectory()
         let (path, copy) = (directory.appending("store"), directory.appending("copy"))
@@ -49,18 +58,17 @@ import Testing
             case .inPlace: ["compact", path, "--in-place", "--yes"]
             case .backup: ["backup", path, "--to", copy]
             case .restore: ["restore", path, "--to", copy, "--yes"]
+            case .load: ["load", copy, "-"]
+            case .recover: ["recover", path, "--to", copy]
+            case .upgrade: ["upgrade", path, "--yes"]
             }
-        let outcome = try Tool.run(words)
-        try #require(outcome.status == 0, "\(outcome.talk)")
-        let after = try rows(way == .inPlace ? path : copy)
+        let dump = way == .load ? try Tool.run(["dump", path]).output : ""
+        let outcome = try Tool.run(words, input: dump)
+        try #require(outcome.status == 0, "\(outcome.output)\(outcome.talk)")
+        let after = try rows([.inPlace, .upgrade].contains(way) ? path : copy)
         #expect(after.keys.sorted() == before.keys.sorted())
-        for (table, pairs) in before where table != "regions" {
+        for (table, pairs) in before {
             #expect(after[table] == pairs, "\(table)")
         }
-        // A row of a region counts the bytes of its blocks, which are merged.
-        #expect(
-            after["regions"]?.keys.sorted { $0.lexicographicallyPrecedes($1) }
-                == before["regions"]?.keys.sorted { $0.lexicographicallyPrecedes($1) }
-        )
     }
 }

@@ -66,11 +66,15 @@ private struct KillTally {
     @Test("has been at each of them: no name is dead, and at none by accident") func visited() async throws {
         let template = try await KillTemplate.shared(seed: Length.seed)
         var visited: Set<FaultPoint> = []
+        // The tests below kill at each of these, and say so where they do not.
+        var killed: Set<FaultPoint> = []
         for scenario in KillScenario.allCases {
-            let site = try KillSite(scenario, seed: Length.seed, template)
-            visited.formUnion(try site.visits().keys)
+            let points = try KillSite(scenario, seed: Length.seed, template).visits().keys
+            visited.formUnion(points)
+            killed.formUnion(points.filter { scenario != .control && Self.isOwn($0, of: scenario) })
         }
         #expect(Set(FaultPoint.allCases).subtracting(visited) == [], "no workload reaches these")
+        #expect(Set(FaultPoint.allCases).subtracting(killed) == [], "nothing is killed at these")
         #expect(FaultPoint.allCases.count >= 27)
     }
 
@@ -136,16 +140,34 @@ private struct KillTally {
             let violations = try verifier?.verify() ?? []
             #expect(violations == [], comment)
             life += 1
+            if tally.perPoint[point] == nil { end(try Self.killAtOnce(point, seed: seed, &tally)) }
         }
         if let verifier { end(verifier) }
         print(
-            "kill points, at work: \(tally.killed) kills at \(tally.perPoint.count) points, not reached: "
-                + "\(tally.notReached), writes acknowledged \(written.acknowledged), received \(written.received), again "
+            "kill points, at work: \(tally.killed) kills at \(tally.perPoint.count) points, not reached at "
+                + "first: \(tally.notReached), writes acknowledged \(written.acknowledged), received \(written.received), again "
                 + "\(written.redelivered), drained \(written.drained), dropped \(written.dropped), calls of the controller that had "
                 + "not happened \(tally.calls.old), that had \(tally.calls.new), seed \(seed)"
         )
         #expect(tally.killed > tally.notReached * 4)
+        #expect(Set(tally.perPoint.keys) == Set(visits.keys), "each point that the work visits is one of a kill")
         #expect(tally.calls.old > 0)
+    }
+
+    /// Kills at the first visit of a point, in the life of a store that comes to it.
+    private static func killAtOnce(
+        _ point: FaultPoint,
+        seed: UInt64,
+        _ tally: inout KillTally
+    ) throws -> CrashVerifier {
+        let site = try KillSite(empty: seed)
+        var verifier = CrashVerifier(store: site.store, journal: site.journal, seed: seed)
+        for life in 0...1 as ClosedRange<UInt64> where tally.perPoint[point] == nil {
+            let comment: Comment = "point \(point), at once, life \(life), seed \(seed)"
+            tally.add(try site.run(life: life, killing: (point, 1)), point, comment)
+            try expectNone(&verifier, comment)
+        }
+        return verifier
     }
 
     @Test("leaves of a call of the controller all that it promised, or nothing", arguments: 0..<Length.seeds)
@@ -230,7 +252,8 @@ private struct KillTally {
         _ tally: inout KillTally
     ) async throws {
         if site.scenario == .upgrade {
-            if try MarkedUpgrade.finish(site.store, comment) == 3 { tally.new += 1 } else { tally.old += 1 }
+            let kept = try MarkedUpgrade.pairs(of: template.site(false).store)
+            if try MarkedUpgrade.finish(site.store, kept, comment) == 3 { tally.new += 1 } else { tally.old += 1 }
             return
         }
         var verifier = CrashVerifier(store: site.store, journal: site.journal, seed: site.seed)

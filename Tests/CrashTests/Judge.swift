@@ -20,16 +20,22 @@ struct Judge {
         let (state, before, after) = (found.state, step.before, step.after)
         let isController = done.contains { if case .control = $0.call { true } else { false } }
         let certain = isController || isComplete ? after : nil
+        let sides = [certain ?? before, after]
         expect(
-            [certain ?? before, after].contains { $0.epoch == state.epoch && $0.roles == state.roles },
-            "epoch \(state.epoch), roles \(state.roles), promised \(before.epoch) \(before.roles), then \(after.roles)"
+            sides.contains {
+                $0.epoch == state.epoch && $0.roles == state.roles && $0.settings == state.settings
+                    && $0.queues.map(\.region) == state.queues.map(\.region)
+            },
+            "epoch \(state.epoch), roles \(state.roles), \(state.settings), promised \(before.epoch) \(before.roles) "
+                + "\(before.settings), then \(after.roles) \(after.settings)"
         )
         expect(state.history.starts(with: (certain ?? before).history), "events are missing: \(state.history)")
         expect(after.history.starts(with: state.history), "events that never were: \(state.history)")
-        expect(state.queues.map(\.region) == before.queues.map(\.region), "regions \(state.queues.map(\.region))")
         guard faults.isEmpty else { return faults }
-        for (index, queue) in state.queues.enumerated() {
-            let (old, new) = (before.queues[index], after.queues[index])
+        for queue in state.queues {
+            // A region that came or goes in this step is in one of the two.
+            let both = [before, after].map { $0.queues.first { $0.region == queue.region } }
+            guard let old = both[0] ?? both[1], let new = both[1] ?? both[0] else { continue }
             let range = Self.bounds(old, new, issued, done)
             expect(range.head.contains(queue.head), "\(queue.region): head \(queue.head), not in \(range.head)")
             expect(range.next.contains(queue.next), "\(queue.region): next \(queue.next), not in \(range.next)")
@@ -71,7 +77,8 @@ struct Judge {
         let issued = step.calls.filter { $0.issued < cut }
         let done = issued.filter { $0.done < cut }
         var faults = found.errors
-        for (old, new) in zip(step.before.queues, step.after.queues) {
+        for old in step.before.queues {
+            guard let new = step.after.queues.first(where: { $0.region == old.region }) else { continue }
             let range = Self.bounds(old, new, issued, done)
             let entries = found.entries[old.region] ?? []
             let writes = Dictionary(entries.map { ($0.position, $0.write) }) { first, _ in first }

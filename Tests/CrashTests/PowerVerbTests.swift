@@ -120,6 +120,7 @@ enum PowerVerb: String, CaseIterable, CustomTestStringConvertible {
         let seed = 20_261_123 as UInt64
         var random = SplitMix64(seed: seed)
         let recorder = try Self.recorder(seed: seed)
+        let kept = try MarkedUpgrade.pairs(of: recorder.root + "/store")
         let before = try Disk(recorder.root)
         let trace = try recorder.record(["upgrade", recorder.root + "/store"], program: Tool.path("KillWorker"))
         var tally = PowerTally()
@@ -127,7 +128,7 @@ enum PowerVerb: String, CaseIterable, CustomTestStringConvertible {
             for (index, image) in images.enumerated() {
                 let place: Comment =
                     "seed \(seed), cut \(cut) of \(trace.events.count), image \(index), \(image.remainder)"
-                let version = try MarkedUpgrade.finish(image.directory.path + "/store", place)
+                let version = try MarkedUpgrade.finish(image.directory.path + "/store", kept, place)
                 tally.outcomes["version \(version)", default: 0] += 1
                 try #require(cut < trace.events.count || version == 3, place)
             }

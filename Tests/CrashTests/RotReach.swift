@@ -11,6 +11,8 @@ struct RotReach {
     private var entries: [UInt64: [String: Set<UInt64>]] = [:]
     /// The regions by what `recover` calls them when no row names their queue.
     let nameless: [String: String]
+    /// The tables of the queues, by region.
+    let tables: [String: String]
     private static let pageSize = 4096
 
     /// Of a store that nothing is wrong with.
@@ -20,6 +22,7 @@ struct RotReach {
             try view.regionRows().map { (queue: $0.1.number, region: "\($0.0)") }
         }
         nameless = Dictionary(uniqueKeysWithValues: numbers.map { ("queue-\($0.queue)", $0.region) })
+        tables = Dictionary(uniqueKeysWithValues: numbers.map { ($0.region, Table.queue($0.queue).name) })
         let regions = numbers.map { (table: Table.queue($0.queue).name, region: $0.region) }
         let file = try PageFile(File(regular: path + "/data.mdb", O_RDONLY))
         let meta = try file.newestMeta()

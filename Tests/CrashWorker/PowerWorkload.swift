@@ -8,6 +8,10 @@ import TestSupport
 /// for and what it was promised.
 struct PowerWorkload {
     private static let regions: [RegionID] = ["us", "eu", "ap", "sa"]
+    /// A region that comes and goes, for which nothing is appended.
+    private static let spare: RegionID = "spare"
+    private static let historyCapacity = 65_536
+    private static let suspectAfterMilliseconds: Int64 = 1_000_000_000
 
     private let controller: RegionFailoverController
     private let record: Record
@@ -34,8 +38,8 @@ struct PowerWorkload {
             configuration: FailoverConfiguration(
                 local: "us",
                 regions: regions,
-                suspectAfterMilliseconds: 1_000_000_000,
-                historyCapacity: 65_536
+                suspectAfterMilliseconds: suspectAfterMilliseconds,
+                historyCapacity: historyCapacity
             ),
             options: options
         )
@@ -46,13 +50,7 @@ struct PowerWorkload {
         )
         try await workload.noteState()
         for region in regions {
-            let settings = ReplaySettings(
-                backoffBaseMilliseconds: 1,
-                backoffMaxMilliseconds: 2,
-                attemptsMax: 1,
-                exhaustion: .park
-            )
-            try await controller.setReplaySettings(settings, for: region)
+            try await controller.setReplaySettings(replaySettings, for: region)
         }
         for _ in 0..<steps {
             try await workload.step()
@@ -161,22 +159,69 @@ struct PowerWorkload {
         return issue(call) { try await again.append(to: controller) }
     }
 
+    /// What is refused once becomes a dead letter.
+    private static let replaySettings = ReplaySettings(
+        backoffBaseMilliseconds: 1,
+        backoffMaxMilliseconds: 2,
+        attemptsMax: 1,
+        exhaustion: .park
+    )
+
     private mutating func limits() -> Issued {
         let (controller, region) = (controller, anyRegion())
-        let limits = [
-            QueueLimits.unlimited,
-            QueueLimits(entriesMax: UInt64.random(in: 1...120, using: &random), overflow: .dropOldest),
-            QueueLimits(entriesMax: UInt64.random(in: 1...120, using: &random)),
-        ][Int.random(in: 0..<3, using: &random)]
-        return issue(.control("limits of \(region)")) {
+        var limits = QueueLimits.unlimited
+        let number = UInt64.random(in: 1...120, using: &random)
+        if Bool.random(using: &random) { limits.overflow = .dropOldest }
+        switch Int.random(in: 0..<9, using: &random) {
+        case 0, 1: limits.overflow = .reject
+        case 2, 3: limits.entriesMax = number
+        case 4: limits.bytesMax = 20_000 + number * 500
+        // With an age that every entry has, little stays in a queue.
+        case 5: limits.ageMaxMilliseconds = number % 4 == 0 && limits.overflow == .dropOldest ? 0 : 1_000_000_000
+        case 6: limits = QueueLimits(entriesMax: 500, bytesMax: 200_000, sharePercent: UInt8(number % 20))
+        case 7:
+            var total = TotalLimits.unlimited
+            if limits.overflow == .reject {
+                total = TotalLimits(entriesMax: 100 + number * 5, bytesMax: 100_000 + number * 5_000)
+            }
+            return issue(.control("total limits")) { [total] in
+                try await controller.setTotalLimits(total)
+                return .changed
+            }
+        default:
+            var settings = Self.replaySettings
+            (settings.batchEntriesMax, settings.batchBytesMax) = (UInt32(number), UInt32(number) * 100)
+            settings.entriesPerSecondMax = 1_000_000
+            settings.exhaustion = number % 2 == 0 ? .park : .parkKey
+            return issue(.control("replay of \(region)")) { [settings] in
+                try await controller.setReplaySettings(settings, for: region)
+                return .changed
+            }
+        }
+        return issue(.control("limits of \(region)")) { [limits] in
             try await controller.setLimits(limits, for: region)
             return .changed
         }
     }
 
+    /// Another order of promotion, another patience, and a region more or less.
+    private mutating func configuration() -> FailoverConfiguration {
+        let isThere = controller.configuration.regions.contains(Self.spare)
+        let patience: Int64 = Int64.random(in: 1...2, using: &random)
+        return FailoverConfiguration(
+            local: "us",
+            regions: Self.regions + (isThere ? [] : [Self.spare]),
+            tiers: Bool.random(using: &random) ? [] : [["us", "eu"], ["ap", "sa"]],
+            suspectAfterMilliseconds: patience * Self.suspectAfterMilliseconds,
+            historyCapacity: Self.historyCapacity
+        )
+    }
+
     private mutating func control() -> Issued {
         let (controller, region) = (controller, anyRegion())
         let isForced = Bool.random(using: &random)
+        let until = Bool.random(using: &random) ? Timestamp(milliseconds: 4_000_000_000_000) : nil
+        let wanted = configuration()
         let changes: [(String, @Sendable () async throws -> Void)] = [
             ("demoteAndPromote", { try await controller.demoteAndPromote(controller.actingPrimary) }),
             ("switchover to \(region)", { try await controller.switchover(to: region) }),
@@ -189,7 +234,8 @@ struct PowerWorkload {
                     try await controller.tick()
                 }
             ),
-            ("pause \(region)", { try await controller.pause(region, reason: "maintenance") }),
+            ("configure", { try await controller.configure(wanted, force: isForced) }),
+            ("pause \(region)", { try await controller.pause(region, reason: "maintenance", until: until) }),
             ("resume \(region)", { try await controller.resume(region) }),
             ("clearResync of \(region)", { try await controller.clearResync(region) }),
         ]

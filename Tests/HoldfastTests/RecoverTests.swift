@@ -1,6 +1,5 @@
 import Foundation
 import Glibc
-import Holdfast
 import HoldfastTesting
 import Pages
 import Platform
@@ -8,6 +7,9 @@ import ReplayFormat
 import ReplayStore
 import TestSupport
 import Testing
+
+@testable import Holdfast
+@testable import ReplayStore
 
 /// What was appended to each region and not drained, by sequence.
 private struct Expected {
@@ -95,6 +97,41 @@ private struct Expected {
             }
         }
         #expect(digests[0] == digests[1])
+    }
+
+    @Test("that is whole keeps how often the entry at the cursor was handed out") func attempts() async throws {
+        let deployment = try await Deployment()
+        let region: RegionID = "eu-west-1"
+        try await deployment.controller.append((1...3).map { Noise.write($0, 20) }, to: region)
+        try await deployment.controller.store.transact { (transaction) throws(HoldfastError) in
+            let queue = try transaction.regionRow(region).number
+            try transaction.setAttempts(7, at: 1, of: region, queue: queue)
+        }
+        await deployment.controller.close()
+        let (path, report) = try recover(deployment)
+        #expect(report.isComplete, "\(report)")
+        let row = try StoreReader.open(path).look { (view) throws(HoldfastError) in try view.regionRow(region) }
+        #expect(row?.attempts == 7)
+    }
+
+    @Test("says when the new store means something else, though no row is known to be missing")
+    func different() async throws {
+        let deployment = try await Deployment()
+        // A row of a kind that nobody knows, such as a later version may have.
+        try await deployment.controller.store.transact { (transaction) throws(HoldfastError) in
+            try transaction.put([1], key: Key.text("z"), in: .controller)
+        }
+        await deployment.controller.close()
+        let (_, report) = try recover(deployment)
+        #expect(report.isDifferent && !report.isComplete, "\(report)")
+        let outcome = try Tool.run([
+            "recover", deployment.path, "--to", deployment.path + "-again", "--format", "json",
+        ])
+        #expect(outcome.status == 65 && outcome.output.contains(#""different":true"#), "\(outcome.output)")
+        let shown = try Tool.run([
+            "recover", deployment.path, "--to", deployment.path + "-shown", "--format", "table",
+        ])
+        #expect(shown.status == 65 && shown.output.contains("the digest is not that of"), "\(shown.output)")
     }
 
     @Test("without meta pages and branches gives back every entry on a leaf", arguments: 0..<12 as Range<UInt64>)

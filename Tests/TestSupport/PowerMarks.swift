@@ -56,12 +56,14 @@ package struct PowerState: Codable, Sendable, Equatable {
         package var region: String
         package var head: UInt64
         package var next: UInt64
-        /// Limits, pause and mark, as text.
+        /// Limits, pause, mark and how it is replayed, as text.
         package var settings: String
         package var dead: [UInt64]
     }
 
     package var epoch: UInt64
+    /// The configuration and the limits of all queues together, as text.
+    package var settings: String
     /// Role and state of each region.
     package var roles: [String]
     package var history: [String]
@@ -70,18 +72,19 @@ package struct PowerState: Codable, Sendable, Equatable {
     /// Asks `controller`.
     package init(_ controller: RegionFailoverController) async throws {
         epoch = controller.epoch
+        settings = "\(controller.configuration), \(try await controller.totalLimits())"
         roles = controller.statuses.map { "\($0.region) \($0.role) \($0.state)" }
         history = try await controller.history().map { String(describing: $0) }
         queues = []
         for queue in try await controller.statistics() {
-            let limits = "\(queue.limits.entriesMax ?? 0) \(queue.limits.overflow.name)"
-            let pause = queue.isPaused ? "paused: \(queue.pauseReason)" : "not paused"
+            let pause = "\(queue.isPaused) \(queue.pauseReason) \(queue.pausedUntil?.milliseconds ?? 0)"
+            let replay = try await controller.replaySettings(for: queue.region)
             queues.append(
                 Queue(
                     region: queue.region.rawValue,
                     head: queue.headPosition,
                     next: queue.nextPosition,
-                    settings: "\(limits), \(pause), needsResync \(queue.needsResync)",
+                    settings: "\(queue.limits), paused \(pause), needsResync \(queue.needsResync), \(replay)",
                     dead: queue.dead == 0 ? [] : try await controller.deadLetters(for: queue.region).map(\.position)
                 )
             )

@@ -110,6 +110,12 @@ struct Recover: ParsableCommand {
             )
         }
         if report.isHistoryCut { try output.line("The newest events of the history are not there.") }
+        if report.isDifferent {
+            try output.line(
+                "No row is known to be missing, and yet the digest is not that of the damaged store: a row was left out that "
+                    + "this program does not know. Compare the two with 'holdfast dump'."
+            )
+        }
         for region in report.regions where region.forgotten > 0 {
             try output.line(
                 "\(region.region): nothing tells the identities of \(region.forgotten) of its accepted writes any more. "
@@ -185,7 +191,7 @@ extension StoreRecover.Report {
             ("store", .string(path)), ("storeUUID", .string(store.description)), ("complete", .bool(isComplete)),
             ("treeWhole", .bool(isTreeWhole)), ("mixed", .bool(isMixed)), ("missingPairs", .unsigned(missingPairs)),
             ("controllerNew", .bool(isControllerNew)), ("epoch", .unsigned(epoch)),
-            ("historyCut", .bool(isHistoryCut)),
+            ("historyCut", .bool(isHistoryCut)), ("different", .bool(isDifferent)),
             ("leaves", .unsigned(leaves)), ("damagedPairs", .integer(Int64(damagedPairs))),
             ("regions", .array(regions.map(\.json))),
         ])
