@@ -160,7 +160,8 @@ let package = Package(
         .testTarget(
             name: "FuzzTests",
             dependencies: [
-                "Bytes", "Holdfast", "HoldfastTesting", "HoldfastTool", "Pages", "Platform", "RegionFailover",
+                "Bytes", "Holdfast", "HoldfastTesting", "HoldfastTool", "Pages", "Platform", "RaftApply",
+                "RegionFailover",
                 "ReplayFormat", "ReplayStore", "TestSupport", "Zstd",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],

@@ -15,7 +15,7 @@ private enum Plan {
         return seconds * (targets.first { $0.name == name }?.share ?? 0) / shares
     }
     static let seed = environment["HOLDFAST_FUZZ_SEED"].flatMap(UInt64.init) ?? 1
-    static let targets = FormatTargets.all + TextTargets.all + StoreTargets.all + LedgerTargets.all
+    static let targets = FormatTargets.all + TextTargets.all + StoreTargets.all + LedgerTargets.all + LogTargets.all
     /// Those that make files take longer for each input.
     static func inputs(_ name: String) -> Int {
         ["scenario", "load", "pages", "store", "recover", "ledger"].contains(name) ? 150 : 3000
