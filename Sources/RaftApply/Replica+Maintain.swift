@@ -8,12 +8,19 @@ package import ReplayStore
 extension Replica {
     /// Syncs what was applied, tells the others, and compares digests, until the task is cancelled.
     func maintain() async -> HoldfastError? {
+        let session = ReplicaSession(self)
         while !Task.isCancelled {
             do throws(HoldfastError) {
                 try await tellOthers()
                 try await compareDigests()
             } catch {
                 guard error.code == .logUnavailable || error.code == .outcomeUnknown else { return machine.stop(error) }
+            }
+            do throws(HoldfastError) {
+                try await tellHeard(session)
+            } catch {
+                // It is told again; what stops the replica is met by who applies.
+                options.logger.debug("What was heard could not be told", metadata: ["holdfast.error": "\(error)"])
             }
             // Until the task is cancelled.
             try? await clock.source.sleep(milliseconds: options.maintenanceMilliseconds)
@@ -90,6 +97,8 @@ extension Replica {
     private func lookAfter(_ leadership: Leadership) async throws {
         options.logger.info("This replica leads", metadata: ["holdfast.member": "\(options.name)"])
         let session = ReplicaSession(self)
+        let regions = machine.machine?.configuration.regions ?? []
+        heard.withLock { $0.grant(regions, at: clock.source.elapsedMilliseconds) }
         var digestAt = machine.applied.index
         while !Task.isCancelled {
             if let failure = machine.failure { throw failure }
@@ -97,6 +106,7 @@ extension Replica {
             if index >= digestAt + ReplicationLimits.digestInterval {
                 digestAt = try await session.checkDigest(while: leadership)
             }
+            try await tellHeard(session, while: leadership)
             try await offerSnapshot()
             try await trim()
             try await clock.source.sleep(milliseconds: options.maintenanceMilliseconds)

@@ -46,6 +46,7 @@ public final class Replica: Sendable {
     let applied: AppliedSignal
     let proposals: ProposalTable
     let growth = Lock(LogGrowth())
+    let heard = Lock(HeardRegions())
 
     /// Creates a replica; nothing happens before ``run()``.
     ///

@@ -52,12 +52,16 @@ public final class ReplicatedController: Sendable {
         try await events(.configure(configuration, limits: limits, force: force, ifEpoch: ifEpoch))
     }
 
-    /// Takes note that a region was heard from, where that changes its state or is to be known by every replica.
+    /// Takes note that a region was heard from.
     ///
-    /// - Throws: ``HoldfastError``: a refusal, or what came of the proposal.
+    /// A beat that changes the region's state is proposed, and has happened when this returns. One that changes none is
+    /// gathered: this member tells the log how long it has been silent, four times in the time after which it is suspected.
+    ///
+    /// - Returns: `recovering` or `healthy`, when the state changed.
+    /// - Throws: ``HoldfastError``: `notConfigured`, a refusal, or what came of the proposal.
     @discardableResult
     public func heartbeat(_ region: RegionID) async throws(HoldfastError) -> [FailoverEvent] {
-        try await events(.heartbeat(region))
+        try replica.hear(region) ? try await events(.heartbeat(region)) : []
     }
 
     /// Declares the acting primary failed, and promotes the next region; see `RegionFailoverController`.
