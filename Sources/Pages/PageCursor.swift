@@ -93,7 +93,10 @@ package struct PageCursor {
                 guard !steps.isEmpty else {
                     isAtEnd = true
                     guard pairs == nil || pairs == tree.entries else {
-                        throw PageError("a tree has \(pairs ?? 0) pairs, and should have \(tree.entries)", page: tree.root)
+                        throw PageError(
+                            "a tree has \(pairs ?? 0) pairs, and should have \(tree.entries)",
+                            page: tree.root
+                        )
                     }
                     return false
                 }

@@ -9,11 +9,12 @@ extension StoreView {
     ///
     /// Both are changed in one transaction. Where the configuration itself cannot be read, that is told elsewhere.
     func proveRegions(_ regions: [RegionID]) throws(HoldfastError) {
-        guard let wanted = configuredRegions, Set(wanted) != Set(regions) || wanted.count != regions.count else { return }
-        if let missing = wanted.first(where: { !regions.contains($0) }) { throw Self.missing(missing) }
-        let extra = regions.first { !wanted.contains($0) } ?? regions[0]
+        guard let wanted = configuredRegions else { return }
+        let (named, found) = (Set(wanted), Set(regions))
+        if let missing = wanted.first(where: { !found.contains($0) }) { throw Self.missing(missing) }
+        guard let extra = regions.first(where: { !named.contains($0) }) else { return }
         throw Self.contradiction(
-            "Region '\(extra)' has a row, and the controller's configuration does not name it, or names it once",
+            "Region '\(extra)' has a row, and the controller's configuration does not name it",
             extra
         )
     }
@@ -91,7 +92,11 @@ extension Checker {
         _ view: borrowing StoreView,
         _ rows: [(RegionID, RegionRow)]
     ) throws(HoldfastError) {
-        do throws(HoldfastError) { try view.proveRegions(rows.map(\.0)) } catch { try note(error, "regions", .regions) }
+        do throws(HoldfastError) {
+            try view.proveRegions(rows.map(\.0))
+        } catch {
+            try note(error, "regions", .regions)
+        }
         guard level == .quick else { return }
         do throws(HoldfastError) { try view.proveHistory() } catch { try note(error, "history", .history) }
         for (region, row) in rows {

@@ -171,8 +171,8 @@ extension Transaction {
 
     /// Refuses a row before `start` that is not what was written: with another key it may belong behind it.
     private func proveRow(before start: [UInt8], _ database: Database, _ table: Table) throws(HoldfastError) {
-        guard let row = try neighbours(of: start, in: database).first(where: { $0.key.lexicographicallyPrecedes(start) })
-        else { return }
+        let rows = try neighbours(of: start, in: database)
+        guard let row = rows.first(where: { $0.key.lexicographicallyPrecedes(start) }) else { return }
         _ = try format("A row of '\(table.name)'") { () throws(FormatError) in
             try Row.open(row.value.span, key: row.key, in: table)
         }

@@ -42,7 +42,11 @@ enum Structure {
     /// Says what each way to read a store finds in it.
     private static func read(_ path: String, _ when: String) {
         let reader: StoreReader
-        do throws(HoldfastError) { reader = try StoreReader.open(path) } catch { return say("\(when) open \(word(error))") }
+        do throws(HoldfastError) {
+            reader = try StoreReader.open(path)
+        } catch {
+            return say("\(when) open \(word(error))")
+        }
         func tell(_ name: String, _ body: () throws(HoldfastError) -> Digest) {
             do throws(HoldfastError) {
                 let found = try body()
