@@ -98,6 +98,7 @@ struct RotSubject {
     /// What `check` says of an image.
     private struct Check: Decodable {
         struct Finding: Decodable {
+            var code: String
             var severity: String
             var region: String?
             var first: UInt64?
@@ -153,8 +154,11 @@ struct RotSubject {
         let name = verb.joined(separator: " ")
         let right = said[verb] ?? ""
         if outcome.isSignalled { return ["\(name): signal \(outcome.status)"] }
+        // Where LMDB counts pages that it does not have, the pairs are all there, and nothing differs.
         if verb[0] == "diff", outcome.status == 0,
-            let found = check.findings.first(where: { $0.severity == "error" && $0.region != nil })
+            let found = check.findings.first(where: {
+                $0.severity == "error" && $0.region != nil && $0.code != "page.counts"
+            })
         {
             return ["diff says that nothing differs, and check \(found)"]
         }

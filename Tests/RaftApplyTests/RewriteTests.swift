@@ -20,9 +20,11 @@ import Testing
         try await controller.acknowledge("eu", through: 20)
         try await controller.demoteAndPromote("us")
         try await controller.checkDigest()
-        let digest = try await replicas.replicas[0].machine.digest().digest
         await replicas.stopAll()
         try FileManager.default.copyItem(atPath: replicas.directory.appending("r0"), toPath: path)
+        let machine = try await open(path)
+        let digest = try await machine.digest().digest
+        await machine.close()
         return (path, digest)
     }
 
