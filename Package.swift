@@ -161,7 +161,10 @@ let package = Package(
             name: "EtcdLogTests",
             dependencies: [
                 "EtcdLog", "EtcdSupport", "HoldfastTesting", "RaftApply", "ReplayStore", "RegionFailover",
+                "EtcdProtocol",
+                grpc("GRPCCore", "grpc-swift-2"),
                 grpc("NIOCore", "swift-nio"),
+                grpc("NIOEmbedded", "swift-nio"),
             ],
             swiftSettings: strict
         ),

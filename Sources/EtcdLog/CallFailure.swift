@@ -91,6 +91,9 @@ struct CallFailure: Error {
         )
     }
 
+    /// The same, known to be in vain.
+    var final: Self { Self(effect: effect, reason: reason, isRetryable: false, message: message) }
+
     private static func reason(_ message: String) -> Reason {
         let reasons: [(String, Reason)] = [
             ("required revision has been compacted", .compacted),

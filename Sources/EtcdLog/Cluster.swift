@@ -130,7 +130,9 @@ final class Cluster: Sendable {
         do {
             return try await body(connection, Call(timeout: timeout, token: token, needsLeader: needsLeader))
         } catch let error as CallFailure where error.reason == .badToken {
-            if let token { await tokens?.forget(token) }
+            // Who has no user will not have one the next time.
+            guard let tokens else { throw error.final }
+            if let token { await tokens.forget(token) }
             throw error
         }
     }

@@ -10,6 +10,8 @@ public struct EtcdConfiguration: Sendable {
         /// The private key of that certificate, as PEM.
         public var privateKeyPath: String?
         /// The name that the members' certificates must have; nil for the host of each endpoint.
+        ///
+        /// One that has the address at which the member was reached will do as well.
         public var serverName: String?
 
         /// Creates a configuration; files are read when the log is made.

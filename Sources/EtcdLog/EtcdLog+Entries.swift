@@ -45,7 +45,9 @@ private struct EtcdEntries: AsyncSequence, Sendable {
 
         deinit { task?.cancel() }
 
-        func next() async throws -> LogDelivery? {
+        func next() async throws -> LogDelivery? { try await next(isolation: #isolation) }
+
+        func next(isolation: isolated (any Actor)?) async throws -> LogDelivery? {
             if task == nil {
                 task = Task { [log, index, handoff] in
                     do {

@@ -14,9 +14,9 @@ extension EtcdLog {
     /// Lets etcd forget entries up to `index`.
     ///
     /// First it is noted that entries up to there may be gone. Then they are deleted, a page of keys at a time, each page in
-    /// transactions that compare that no key in it was put after `index`. At last etcd is told to compact at `index`: not
-    /// later, since a watch may still be on its way from there. So what a trim deletes takes its space until the next
-    /// trim's compaction; that space is used again, and ``defragment()`` gives it back to the disk.
+    /// transactions that compare that no key in it was put after `index`. At last etcd is told to compact at `index + 1`: not
+    /// later, since that is where the watch of somebody begins who has read up to `index`. So what a trim deletes takes its
+    /// space until the next trim's compaction; that space is used again, and ``defragment()`` gives it back to the disk.
     ///
     /// It may be called by several members at a time, and again after an error. An index beyond the last entry is taken for
     /// that.
@@ -42,7 +42,8 @@ extension EtcdLog {
         if limit > 0 {
             do {
                 try await delete(through: limit)
-                try await compact(at: limit)
+                // The note is at a later revision, so this one is there.
+                try await compact(at: limit + 1)
             } catch let error as Unanswered {
                 throw error.ofWrite
             } catch {

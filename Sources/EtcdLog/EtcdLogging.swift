@@ -13,7 +13,7 @@ struct EtcdLogging: Sendable {
     }
 
     func watchEnded(_ member: Endpoint, _ reason: String) {
-        logger.info("A watch of etcd ended", metadata: ["etcd.member": "\(member)", "holdfast.error": "\(reason)"])
+        logger.debug("A watch of etcd ended", metadata: ["etcd.member": "\(member)", "holdfast.error": "\(reason)"])
     }
 }
 #endif

@@ -4,6 +4,7 @@ import EtcdSupport
 import HoldfastTesting
 import RaftApply
 import ReplayStore
+import Synchronization
 import Testing
 
 extension EtcdCluster {
@@ -19,7 +20,8 @@ extension EtcdCluster {
             configuration.tls = .init(
                 authorityPath: certificates.authority,
                 certificatePath: certificates.certificate,
-                privateKeyPath: certificates.key
+                privateKeyPath: certificates.key,
+                serverName: certificates.name
             )
         }
         configure(&configuration)
@@ -32,7 +34,7 @@ extension EtcdLog {
     func first(_ count: Int, after index: UInt64 = 0) async throws -> [LogEntry] {
         var entries: [LogEntry] = []
         guard count > 0 else { return [] }
-        for try await delivery in entries_(after: index) {
+        for try await delivery in self.entries(after: index) {
             guard case .entries(let new) = delivery else { throw Unexpected(what: "\(delivery)") }
             entries += new
             if entries.count >= count { return entries }
@@ -45,7 +47,7 @@ extension EtcdLog {
         let barrier = try await barrier()
         var entries: [LogEntry] = []
         guard barrier > index else { return [] }
-        for try await delivery in entries_(after: index) {
+        for try await delivery in self.entries(after: index) {
             guard case .entries(let new) = delivery else { throw Unexpected(what: "\(delivery)") }
             entries += new
             if let last = new.last, last.index >= barrier { return entries }
@@ -53,12 +55,54 @@ extension EtcdLog {
         throw Unexpected(what: "an end after \(entries.count) entries")
     }
 
-    private func entries_(after index: UInt64) -> any AsyncSequence<LogDelivery, any Error> { entries(after: index) }
-
     /// The first delivery after an index.
     func delivery(after index: UInt64) async throws -> LogDelivery? {
-        for try await delivery in entries_(after: index) { return delivery }
+        for try await delivery in self.entries(after: index) { return delivery }
         return nil
+    }
+}
+
+/// Entries that a test takes one delivery at a time.
+struct Reading {
+    private var iterator: any AsyncIteratorProtocol<LogDelivery, any Error>
+
+    init(_ log: EtcdLog, after index: UInt64) { iterator = log.entries(after: index).makeAsyncIterator() }
+
+    mutating func next() async throws -> LogDelivery? { try await iterator.next(isolation: #isolation) }
+}
+
+/// A value that tasks share, and whose changes they wait for.
+final class Watched<Value: Sendable>: Sendable {
+    private struct State {
+        var value: Value
+        var waiting: [(isDone: @Sendable (Value) -> Bool, waiter: CheckedContinuation<Void, Never>)] = []
+    }
+
+    private let state: Mutex<State>
+
+    init(_ value: Value) { state = Mutex(State(value: value)) }
+
+    var value: Value { state.withLock { $0.value } }
+
+    func change(_ body: (inout Value) -> Void) {
+        let done = state.withLock { state in
+            body(&state.value)
+            let done = state.waiting.filter { $0.isDone(state.value) }
+            state.waiting.removeAll { $0.isDone(state.value) }
+            return done.map(\.waiter)
+        }
+        for waiter in done { waiter.resume() }
+    }
+
+    func wait(until isDone: @escaping @Sendable (Value) -> Bool) async {
+        await withCheckedContinuation { waiter in
+            let isThere = state.withLock { state in
+                let isThere = isDone(state.value)
+                if !isThere { state.waiting.append((isDone, waiter)) }
+                return isThere
+            }
+            if isThere { waiter.resume() }
+        }
     }
 }
 

@@ -10,6 +10,8 @@ public struct EtcdCertificates: Sendable {
     public var certificate: String { "\(directory)/client.pem" }
     /// Its key.
     public var key: String { "\(directory)/client.key" }
+    /// What the members are called, beside `localhost`.
+    public var name: String { "etcd.test" }
     /// The authority of nobody: it signed nothing here.
     public var stranger: String { "\(directory)/stranger.pem" }
     var serverCertificate: String { "\(directory)/server.pem" }
@@ -27,7 +29,8 @@ public struct EtcdCertificates: Sendable {
                     + ["-days", "2", "-subj", "/CN=\(name)", "-keyout", "\(name).key", "-out", "\(name).pem"]
             )
         }
-        try Data("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:etcd.test\n".utf8).write(
+        // Names without an address, so that a name that is not there is noticed.
+        try Data("subjectAltName=DNS:localhost,DNS:\(name)\n".utf8).write(
             to: URL(fileURLWithPath: "\(directory)/names")
         )
         for name in ["server", "client"] {

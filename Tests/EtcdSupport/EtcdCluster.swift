@@ -67,8 +67,11 @@ public final class EtcdCluster: Sendable {
 
     /// Starts a member that has ended, or has not begun.
     ///
-    /// - Throws: ``Failure``.
-    public func start(_ member: Int) throws { try members[member].start() }
+    /// - Parameters:
+    ///   - member: Which one.
+    ///   - arguments: Further arguments, behind those of the options: the last of two counts.
+    /// - Throws: What the system says.
+    public func start(_ member: Int, arguments: [String] = []) throws { try members[member].start(arguments) }
 
     /// Ends a member with SIGKILL, and returns when it has gone.
     public func kill(_ member: Int) { members[member].end(by: SIGKILL) }
@@ -90,7 +93,7 @@ public final class EtcdCluster: Sendable {
             member.end(by: SIGKILL)
             try member.wipe()
         }
-        for member in members { try member.start() }
+        for member in members { try member.start([]) }
         try await waitUntilHealthy()
     }
 
@@ -147,7 +150,9 @@ public final class EtcdCluster: Sendable {
 
     private func run(_ arguments: [String], members which: [Int]) async throws -> (status: Int32, output: String) {
         let scheme = certificates == nil ? "http" : "https"
-        var words = ["--endpoints", which.map { "\(scheme)://\(endpoints[$0])" }.joined(separator: ",")]
+        let host = certificates == nil ? "127.0.0.1" : "localhost"
+        let addresses = which.map { "\(scheme)://\(host):\(members[$0].address.client)" }
+        var words = ["--endpoints", addresses.joined(separator: ",")]
         if let certificates {
             words += [
                 "--cacert", certificates.authority, "--cert", certificates.certificate, "--key", certificates.key,

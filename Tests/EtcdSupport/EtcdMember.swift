@@ -60,12 +60,12 @@ final class EtcdMember: Sendable {
         return text.split(separator: "\n").suffix(5).joined(separator: "\n")
     }
 
-    func start() throws {
+    func start(_ more: [String]) throws {
         let output = try File(appendingTo: log)
         let environment = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("ETCD") }
         let child = try ChildProcess(
             Self.program,
-            arguments,
+            arguments + more,
             environment: environment,
             standardOutput: output,
             standardError: output,
