@@ -25,6 +25,7 @@ struct CallFailure: Error {
         case leaseGone
         case deadline
         case cancelled
+        case closed
         case other
     }
 
@@ -39,6 +40,11 @@ struct CallFailure: Error {
         self.reason = reason
         self.isRetryable = isRetryable
         self.message = message
+    }
+
+    /// The log was closed before the request was sent.
+    static var closed: Self {
+        Self(effect: .unsent, reason: .closed, isRetryable: false, message: "The log has been closed.")
     }
 
     /// Reads an error of the gRPC library.
@@ -125,6 +131,8 @@ struct CallFailure: Error {
                 + "its --quota-backend-bytes, and end the alarm with 'etcdctl alarm disarm'."
         case .badToken, .noAuthentication:
             "etcd does not take the user: \(message). Check the user and the password."
+        case .closed: message
+        case .cancelled: "The task was cancelled."
         default:
             isRetryable
                 ? "etcd does not answer: \(message). Look at the members and at the endpoints; then try again."

@@ -67,14 +67,17 @@ final class Cluster: Sendable {
     ///
     /// - Parameters:
     ///   - timeout: For all tries together; as configured where it is nil.
+    ///   - isUrgent: Whether it goes ahead of what waits for its turn, as a lease must that would run out meanwhile.
     ///   - body: One try, which throws ``CallFailure``.
     /// - Returns: What `body` returns.
     /// - Throws: ``Unanswered``.
     func ask<Reply>(
         for timeout: Duration? = nil,
+        isUrgent: Bool = false,
         _ body: (Connection, Call) async throws -> Reply
     ) async throws(Unanswered) -> Reply {
         do {
+            if isUrgent { return try await askInTurn(timeout ?? configuration.callTimeout, body) }
             return try await slots.with { try await askInTurn(timeout ?? configuration.callTimeout, body) }
         } catch let error as Unanswered {
             throw error

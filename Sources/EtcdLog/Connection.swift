@@ -64,6 +64,8 @@ final class Connection: Sendable {
                 drop(live.number)
                 throw error
             }
+        } catch let error as CallFailure {
+            throw error
         } catch {
             throw CallFailure(error, wasSent: sent.isSet)
         }
@@ -122,9 +124,7 @@ final class Connection: Sendable {
     private func live() throws -> Live {
         try state.withLock { state in
             if let live = state.live { return live }
-            guard !state.isClosed else {
-                throw RPCError(code: .unavailable, message: "The log has been closed.")
-            }
+            guard !state.isClosed else { throw CallFailure.closed }
             state.number += 1
             let client = Client(transport: try transport())
             let task = Task<Void, Never> {

@@ -15,6 +15,8 @@ struct EntryReader: Sendable {
         var last: UInt64
         /// Messages of the watch under way.
         var messages = 0
+        /// Whether the watch before was not permitted; a token that has run out makes etcd say so, too.
+        var wasForbidden = false
         /// The cluster that answered first.
         var clusterID: UInt64?
     }
@@ -160,20 +162,7 @@ struct EntryReader: Sendable {
             progress.with { $0.messages += 1 }
             if message.canceled {
                 if message.compactRevision > 0 { return .compacted(through: message.compactRevision) }
-                let failure = CallFailure(
-                    RPCError(code: .unavailable, message: message.cancelReason),
-                    wasSent: true
-                )
-                if failure.reason == .badToken { throw failure }
-                let isForbidden = message.cancelReason.hasSuffix("permission denied")
-                return .failed(
-                    CallFailure(
-                        effect: .refused,
-                        reason: .other,
-                        isRetryable: !isForbidden,
-                        message: message.cancelReason
-                    )
-                )
+                throw refusal(message.cancelReason)
             }
             try check(message.header, isCurrent: false)
             let last = progress.with { $0.last }
@@ -182,8 +171,24 @@ struct EntryReader: Sendable {
                 return LogEntry(index: UInt64(event.kv.modRevision), command: Array(event.kv.value))
             }
             try await hand(entries)
+            if !entries.isEmpty { progress.with { $0.wasForbidden = false } }
         }
         return .failed(CallFailure(effect: .unknown, reason: .other, isRetryable: true, message: "The watch ended."))
+    }
+
+    /// What it means that a member ends a watch.
+    private func refusal(_ reason: String) -> CallFailure {
+        let isForbidden = reason.hasSuffix("permission denied")
+        let wasForbidden = progress.with { progress in
+            defer { progress.wasForbidden = isForbidden }
+            return progress.wasForbidden
+        }
+        return CallFailure(
+            effect: .refused,
+            reason: isForbidden || reason.hasSuffix("invalid auth token") ? .badToken : .other,
+            isRetryable: !isForbidden || !wasForbidden,
+            message: reason
+        )
     }
 
     func hand(_ entries: [LogEntry]) async throws {

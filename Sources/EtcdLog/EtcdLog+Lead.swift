@@ -47,7 +47,7 @@ extension EtcdLog {
             try Task.checkCancellation()
             let look: WireRangeResponse
             do throws(Unanswered) {
-                look = try await cluster.get(keys.leader, keysOnly: true)
+                look = try await cluster.get(keys.leader, keysOnly: true, isUrgent: true)
             } catch {
                 throw error.ofRead
             }
@@ -71,7 +71,7 @@ extension EtcdLog {
                 $0.success = [.put(keys.leader, Array(name.utf8), lease: lease)]
                 $0.failure = [.get(keys.leader, keysOnly: true)]
             }
-            let reply = try await cluster.transact(request)
+            let reply = try await cluster.transact(request, isUrgent: true)
             let until = begun + .seconds(cluster.configuration.leaseSeconds)
             if reply.succeeded {
                 return Held(election: Election(revision: reply.header.revision), lease: lease, until: until)
@@ -93,7 +93,7 @@ extension EtcdLog {
             $0.ttl = Int64(cluster.configuration.leaseSeconds)
         }
         do throws(Unanswered) {
-            _ = try await cluster.ask { connection, call -> WireLeaseGrantResponse in
+            _ = try await cluster.ask(isUrgent: true) { connection, call -> WireLeaseGrantResponse in
                 try await connection.call(WireLease.Method.LeaseGrant.descriptor, request, call)
             }
         } catch {
@@ -104,8 +104,8 @@ extension EtcdLog {
     /// Ends a lease, and with it the key; where nobody answers, it ends by itself.
     private func revoke(_ lease: Int64) async {
         let request = WireLeaseRevokeRequest.with { $0.id = lease }
-        let timeout = Duration.seconds(cluster.configuration.leaseSeconds)
-        _ = try? await cluster.ask(for: timeout) { connection, call -> WireLeaseRevokeResponse in
+        let timeout = cluster.configuration.attemptTimeout
+        _ = try? await cluster.ask(for: timeout, isUrgent: true) { connection, call -> WireLeaseRevokeResponse in
             try await connection.call(WireLease.Method.LeaseRevoke.descriptor, request, call)
         }
     }
@@ -160,7 +160,7 @@ extension EtcdLog {
             guard sent < until else { return }
             let answer: WireLeaseKeepAliveResponse?
             do throws(Unanswered) {
-                answer = try await cluster.ask(for: min(length / 3, until - sent)) { connection, call in
+                answer = try await cluster.ask(for: min(length / 3, until - sent), isUrgent: true) { connection, call in
                     try await connection.stream(WireLease.Method.LeaseKeepAlive.descriptor, request, call) {
                         (messages: RPCAsyncSequence<WireLeaseKeepAliveResponse, any Error>) in
                         try await messages.first { _ in true }
@@ -179,7 +179,7 @@ extension EtcdLog {
     /// Returns when the election's key is not there, or is another's, or the task is cancelled.
     private func leaderGoes(_ election: Election) async {
         while !Task.isCancelled {
-            guard let look = try? await cluster.get(keys.leader, keysOnly: true) else { continue }
+            guard let look = try? await cluster.get(keys.leader, keysOnly: true, isUrgent: true) else { continue }
             guard look.kvs.first?.createRevision == election.revision else { return }
             await leaderChanges(after: look.header.revision)
         }

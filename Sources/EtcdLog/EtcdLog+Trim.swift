@@ -22,35 +22,30 @@ extension EtcdLog {
     /// that.
     ///
     /// - Throws: ``HoldfastError``, with `outcomeUnknown`, or `logUnavailable`; also when etcd's space is used up, since the
-    ///   note cannot be written then: what earlier trims have noted is deleted and compacted even so.
+    ///   note cannot be written then. What earlier trims have deleted is compacted even so, all of it, so that
+    ///   ``defragment()`` and the end of the alarm make room for a trim; whoever reads behind that reads the keys.
     public func trim(through index: UInt64) async throws(HoldfastError) {
-        let wanted = min(index, try await barrier())
-        guard wanted > 0 else { return }
-        var limit = wanted
-        var refusal: HoldfastError?
+        let limit = min(index, try await barrier())
+        guard limit > 0 else { return }
+        let note = Array(LogKeys.digits(limit, 16).utf8)
         do throws(HoldfastError) {
-            let note = Array(LogKeys.digits(wanted, 16).utf8)
             _ = try await update(keys.trimmed) { current in
                 let noted = current.flatMap { UInt64(String(decoding: $0, as: UTF8.self), radix: 16) } ?? 0
-                return noted < wanted ? note : nil
+                return noted < limit ? note : nil
             }
         } catch {
-            guard error.code == .logUnavailable else { throw error }
-            refusal = error
-            do throws(Unanswered) { limit = min(wanted, try await trimmedIndex()) } catch { throw error.ofRead }
+            if error.code == .logUnavailable { try? await compact(at: UInt64(max(cluster.revisionSeen, 0))) }
+            throw error
         }
-        if limit > 0 {
-            do {
-                try await delete(through: limit)
-                // The note is at a later revision, so this one is there.
-                try await compact(at: limit + 1)
-            } catch let error as Unanswered {
-                throw error.ofWrite
-            } catch {
-                throw HoldfastError(code: .outcomeUnknown, message: "\(error)")
-            }
+        do {
+            try await delete(through: limit)
+            // The note is at a later revision, so this one is there.
+            try await compact(at: limit + 1)
+        } catch let error as Unanswered {
+            throw error.ofWrite
+        } catch {
+            throw HoldfastError(code: .outcomeUnknown, message: "\(error)")
         }
-        if let refusal { throw refusal }
     }
 
     private func delete(through index: UInt64) async throws {

@@ -5,18 +5,21 @@ internal import SwiftProtobuf
 
 extension Cluster {
     /// A linearizable read of one key.
-    func get(_ key: Key, keysOnly: Bool = false) async throws(Unanswered) -> WireRangeResponse {
-        try await range(
-            .with {
-                $0.key = Data(key.bytes)
-                $0.keysOnly = keysOnly
-            }
-        )
+    func get(
+        _ key: Key,
+        keysOnly: Bool = false,
+        isUrgent: Bool = false
+    ) async throws(Unanswered) -> WireRangeResponse {
+        let request = WireRangeRequest.with {
+            $0.key = Data(key.bytes)
+            $0.keysOnly = keysOnly
+        }
+        return try await range(request, isUrgent: isUrgent)
     }
 
     /// A linearizable read of a range.
-    func range(_ request: WireRangeRequest) async throws(Unanswered) -> WireRangeResponse {
-        let reply = try await ask { connection, call -> WireRangeResponse in
+    func range(_ request: WireRangeRequest, isUrgent: Bool = false) async throws(Unanswered) -> WireRangeResponse {
+        let reply = try await ask(isUrgent: isUrgent) { connection, call -> WireRangeResponse in
             try await connection.call(WireKV.Method.Range.descriptor, request, call)
         }
         saw(reply.header)
@@ -47,8 +50,8 @@ extension Cluster {
     }
 
     /// A transaction.
-    func transact(for timeout: Duration? = nil, _ request: WireTxnRequest) async throws(Unanswered) -> WireTxnResponse {
-        let reply = try await ask(for: timeout) { connection, call -> WireTxnResponse in
+    func transact(_ request: WireTxnRequest, isUrgent: Bool = false) async throws(Unanswered) -> WireTxnResponse {
+        let reply = try await ask(isUrgent: isUrgent) { connection, call -> WireTxnResponse in
             try await connection.call(WireKV.Method.Txn.descriptor, request, call)
         }
         saw(reply.header)

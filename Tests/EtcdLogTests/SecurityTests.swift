@@ -75,6 +75,29 @@ struct SecurityTests {
         await log.close()
     }
 
+    @Test("keeps a user to its prefix: others are told, and nothing of theirs is put")
+    func permissions() async throws {
+        let cluster = try await EtcdCluster()
+        try await cluster.control(["role", "add", "holdfast"])
+        try await cluster.control(["role", "grant-permission", "holdfast", "readwrite", "mine/", "--prefix"])
+        try await cluster.control(["user", "add", "user:secret"])
+        try await cluster.control(["user", "grant-role", "user", "holdfast"])
+        try await cluster.enableAuthentication(password: "right")
+        let mine = try cluster.log(prefix: "mine/") { $0.credentials = .init(user: "user", password: "secret") }
+        let index = try await mine.propose([1], as: ProposalID(1, 1))
+        #expect(try await mine.all() == [LogEntry(index: index, command: [1])])
+        try await mine.lead(as: "a") { _ in }
+        let other = try cluster.log(prefix: "other/") { $0.credentials = .init(user: "user", password: "secret") }
+        #expect(await code { _ = try await other.propose([1], as: ProposalID(1, 1)) } == .logUnavailable)
+        #expect(await code { _ = try await other.delivery(after: 0) } == .logUnavailable)
+        #expect(await code { try await other.report(MemberReport(member: "a", syncedIndex: 1)) } == .logUnavailable)
+        // One that may read the head, but not the entries.
+        try await cluster.control(["role", "grant-permission", "holdfast", "read", "other/head"])
+        #expect(await code { _ = try await other.delivery(after: 0) } == .logUnavailable)
+        await mine.close()
+        await other.close()
+    }
+
     @Test("by certificates and by password works with both")
     func both() async throws {
         var options = EtcdCluster.Options()
