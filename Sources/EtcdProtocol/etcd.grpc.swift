@@ -38,19 +38,6 @@ package enum WireKV: Sendable {
                 type: .unary
             )
         }
-        /// Namespace for "Put" metadata.
-        package enum Put: Sendable {
-            /// Request type for "Put".
-            package typealias Input = WirePutRequest
-            /// Response type for "Put".
-            package typealias Output = WirePutResponse
-            /// Descriptor for "Put".
-            package static let descriptor = GRPCCore.MethodDescriptor(
-                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "etcdserverpb.KV"),
-                method: "Put",
-                type: .unary
-            )
-        }
         /// Namespace for "DeleteRange" metadata.
         package enum DeleteRange: Sendable {
             /// Request type for "DeleteRange".
@@ -93,7 +80,6 @@ package enum WireKV: Sendable {
         /// Descriptors for all methods in the "etcdserverpb.KV" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
             Range.descriptor,
-            Put.descriptor,
             DeleteRange.descriptor,
             Txn.descriptor,
             Compact.descriptor
@@ -249,19 +235,6 @@ package enum WireMaintenance: Sendable {
     package static let descriptor = GRPCCore.ServiceDescriptor(fullyQualifiedService: "etcdserverpb.Maintenance")
     /// Namespace for method metadata.
     package enum Method: Sendable {
-        /// Namespace for "Status" metadata.
-        package enum Status: Sendable {
-            /// Request type for "Status".
-            package typealias Input = WireStatusRequest
-            /// Response type for "Status".
-            package typealias Output = WireStatusResponse
-            /// Descriptor for "Status".
-            package static let descriptor = GRPCCore.MethodDescriptor(
-                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "etcdserverpb.Maintenance"),
-                method: "Status",
-                type: .unary
-            )
-        }
         /// Namespace for "Defragment" metadata.
         package enum Defragment: Sendable {
             /// Request type for "Defragment".
@@ -277,7 +250,6 @@ package enum WireMaintenance: Sendable {
         }
         /// Descriptors for all methods in the "etcdserverpb.Maintenance" service.
         package static let descriptors: [GRPCCore.MethodDescriptor] = [
-            Status.descriptor,
             Defragment.descriptor
         ]
     }

@@ -37,11 +37,7 @@ package nonisolated struct WireResponseHeader: Sendable {
 
   package var clusterID: UInt64 = 0
 
-  package var memberID: UInt64 = 0
-
   package var revision: Int64 = 0
-
-  package var raftTerm: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -59,8 +55,6 @@ package nonisolated struct WireKeyValue: Sendable {
   package var createRevision: Int64 = 0
 
   package var modRevision: Int64 = 0
-
-  package var version: Int64 = 0
 
   package var value: Data = Data()
 
@@ -82,17 +76,7 @@ package nonisolated struct WireRangeRequest: Sendable {
 
   package var limit: Int64 = 0
 
-  package var revision: Int64 = 0
-
-  package var serializable: Bool = false
-
   package var keysOnly: Bool = false
-
-  package var countOnly: Bool = false
-
-  package var minModRevision: Int64 = 0
-
-  package var maxModRevision: Int64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -117,8 +101,6 @@ package nonisolated struct WireRangeResponse: Sendable {
 
   package var more: Bool = false
 
-  package var count: Int64 = 0
-
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -142,27 +124,6 @@ package nonisolated struct WirePutRequest: Sendable {
   package init() {}
 }
 
-package nonisolated struct WirePutResponse: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var header: WireResponseHeader {
-    get {_header ?? WireResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
-
-  fileprivate var _header: WireResponseHeader? = nil
-}
-
 package nonisolated struct WireDeleteRangeRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -182,22 +143,9 @@ package nonisolated struct WireDeleteRangeResponse: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: WireResponseHeader {
-    get {_header ?? WireResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
-  package var deleted: Int64 = 0
-
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
-
-  fileprivate var _header: WireResponseHeader? = nil
 }
 
 package nonisolated struct WireRequestOp: Sendable {
@@ -258,28 +206,10 @@ package nonisolated struct WireResponseOp: Sendable {
     set {response = .responseRange(newValue)}
   }
 
-  package var responsePut: WirePutResponse {
-    get {
-      if case .responsePut(let v)? = response {return v}
-      return WirePutResponse()
-    }
-    set {response = .responsePut(newValue)}
-  }
-
-  package var responseDeleteRange: WireDeleteRangeResponse {
-    get {
-      if case .responseDeleteRange(let v)? = response {return v}
-      return WireDeleteRangeResponse()
-    }
-    set {response = .responseDeleteRange(newValue)}
-  }
-
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Response: Equatable, Sendable {
     case responseRange(WireRangeResponse)
-    case responsePut(WirePutResponse)
-    case responseDeleteRange(WireDeleteRangeResponse)
 
   }
 
@@ -299,14 +229,6 @@ package nonisolated struct WireCompare: Sendable {
 
   package var targetUnion: WireCompare.OneOf_TargetUnion? = nil
 
-  package var version: Int64 {
-    get {
-      if case .version(let v)? = targetUnion {return v}
-      return 0
-    }
-    set {targetUnion = .version(newValue)}
-  }
-
   package var createRevision: Int64 {
     get {
       if case .createRevision(let v)? = targetUnion {return v}
@@ -323,32 +245,13 @@ package nonisolated struct WireCompare: Sendable {
     set {targetUnion = .modRevision(newValue)}
   }
 
-  package var value: Data {
-    get {
-      if case .value(let v)? = targetUnion {return v}
-      return Data()
-    }
-    set {targetUnion = .value(newValue)}
-  }
-
-  package var lease: Int64 {
-    get {
-      if case .lease(let v)? = targetUnion {return v}
-      return 0
-    }
-    set {targetUnion = .lease(newValue)}
-  }
-
   package var rangeEnd: Data = Data()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_TargetUnion: Equatable, Sendable {
-    case version(Int64)
     case createRevision(Int64)
     case modRevision(Int64)
-    case value(Data)
-    case lease(Int64)
 
   }
 
@@ -491,8 +394,6 @@ package nonisolated struct WireCompactionRequest: Sendable {
 
   package var revision: Int64 = 0
 
-  package var physical: Bool = false
-
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -503,20 +404,9 @@ package nonisolated struct WireCompactionResponse: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: WireResponseHeader {
-    get {_header ?? WireResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
-
-  fileprivate var _header: WireResponseHeader? = nil
 }
 
 package nonisolated struct WireEvent: Sendable {
@@ -612,8 +502,6 @@ package nonisolated struct WireWatchCreateRequest: Sendable {
 
   package var startRevision: Int64 = 0
 
-  package var progressNotify: Bool = false
-
   package var filters: [WireWatchCreateRequest.FilterType] = []
 
   package var fragment: Bool = false
@@ -671,17 +559,11 @@ package nonisolated struct WireWatchResponse: Sendable {
   /// Clears the value of `header`. Subsequent reads from it will return its default value.
   package mutating func clearHeader() {self._header = nil}
 
-  package var watchID: Int64 = 0
-
-  package var created: Bool = false
-
   package var canceled: Bool = false
 
   package var compactRevision: Int64 = 0
 
   package var cancelReason: String = String()
-
-  package var fragment: Bool = false
 
   package var events: [WireEvent] = []
 
@@ -711,26 +593,9 @@ package nonisolated struct WireLeaseGrantResponse: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: WireResponseHeader {
-    get {_header ?? WireResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
-  package var id: Int64 = 0
-
-  package var ttl: Int64 = 0
-
-  package var error: String = String()
-
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
-
-  fileprivate var _header: WireResponseHeader? = nil
 }
 
 package nonisolated struct WireLeaseRevokeRequest: Sendable {
@@ -750,20 +615,9 @@ package nonisolated struct WireLeaseRevokeResponse: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: WireResponseHeader {
-    get {_header ?? WireResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
-
-  fileprivate var _header: WireResponseHeader? = nil
 }
 
 package nonisolated struct WireLeaseKeepAliveRequest: Sendable {
@@ -783,24 +637,11 @@ package nonisolated struct WireLeaseKeepAliveResponse: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: WireResponseHeader {
-    get {_header ?? WireResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
-  package var id: Int64 = 0
-
   package var ttl: Int64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
-
-  fileprivate var _header: WireResponseHeader? = nil
 }
 
 package nonisolated struct WireAuthenticateRequest: Sendable {
@@ -822,63 +663,11 @@ package nonisolated struct WireAuthenticateResponse: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: WireResponseHeader {
-    get {_header ?? WireResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
   package var token: String = String()
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
-
-  fileprivate var _header: WireResponseHeader? = nil
-}
-
-package nonisolated struct WireStatusRequest: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
-}
-
-package nonisolated struct WireStatusResponse: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var header: WireResponseHeader {
-    get {_header ?? WireResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
-  package var version: String = String()
-
-  package var dbSize: Int64 = 0
-
-  package var leader: UInt64 = 0
-
-  package var errors: [String] = []
-
-  package var dbSizeInUse: Int64 = 0
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
-
-  fileprivate var _header: WireResponseHeader? = nil
 }
 
 package nonisolated struct WireDefragmentRequest: Sendable {
@@ -896,20 +685,9 @@ package nonisolated struct WireDefragmentResponse: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var header: WireResponseHeader {
-    get {_header ?? WireResponseHeader()}
-    set {_header = newValue}
-  }
-  /// Returns true if `header` has been explicitly set.
-  package var hasHeader: Bool {self._header != nil}
-  /// Clears the value of `header`. Subsequent reads from it will return its default value.
-  package mutating func clearHeader() {self._header = nil}
-
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
-
-  fileprivate var _header: WireResponseHeader? = nil
 }
 
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
@@ -918,7 +696,7 @@ fileprivate nonisolated let _protobuf_package = "etcdserverpb"
 
 nonisolated extension WireResponseHeader: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ResponseHeader"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cluster_id\0\u{3}member_id\0\u{1}revision\0\u{3}raft_term\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cluster_id\0\u{2}\u{2}revision\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -927,9 +705,7 @@ nonisolated extension WireResponseHeader: SwiftProtobuf.Message, SwiftProtobuf._
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularUInt64Field(value: &self.clusterID) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.memberID) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.revision) }()
-      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.raftTerm) }()
       default: break
       }
     }
@@ -939,23 +715,15 @@ nonisolated extension WireResponseHeader: SwiftProtobuf.Message, SwiftProtobuf._
     if self.clusterID != 0 {
       try visitor.visitSingularUInt64Field(value: self.clusterID, fieldNumber: 1)
     }
-    if self.memberID != 0 {
-      try visitor.visitSingularUInt64Field(value: self.memberID, fieldNumber: 2)
-    }
     if self.revision != 0 {
       try visitor.visitSingularInt64Field(value: self.revision, fieldNumber: 3)
-    }
-    if self.raftTerm != 0 {
-      try visitor.visitSingularUInt64Field(value: self.raftTerm, fieldNumber: 4)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireResponseHeader, rhs: WireResponseHeader) -> Bool {
     if lhs.clusterID != rhs.clusterID {return false}
-    if lhs.memberID != rhs.memberID {return false}
     if lhs.revision != rhs.revision {return false}
-    if lhs.raftTerm != rhs.raftTerm {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -963,7 +731,7 @@ nonisolated extension WireResponseHeader: SwiftProtobuf.Message, SwiftProtobuf._
 
 nonisolated extension WireKeyValue: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".KeyValue"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}create_revision\0\u{3}mod_revision\0\u{1}version\0\u{1}value\0\u{1}lease\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}create_revision\0\u{3}mod_revision\0\u{2}\u{2}value\0\u{1}lease\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -974,7 +742,6 @@ nonisolated extension WireKeyValue: SwiftProtobuf.Message, SwiftProtobuf._Messag
       case 1: try { try decoder.decodeSingularBytesField(value: &self.key) }()
       case 2: try { try decoder.decodeSingularInt64Field(value: &self.createRevision) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.modRevision) }()
-      case 4: try { try decoder.decodeSingularInt64Field(value: &self.version) }()
       case 5: try { try decoder.decodeSingularBytesField(value: &self.value) }()
       case 6: try { try decoder.decodeSingularInt64Field(value: &self.lease) }()
       default: break
@@ -992,9 +759,6 @@ nonisolated extension WireKeyValue: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if self.modRevision != 0 {
       try visitor.visitSingularInt64Field(value: self.modRevision, fieldNumber: 3)
     }
-    if self.version != 0 {
-      try visitor.visitSingularInt64Field(value: self.version, fieldNumber: 4)
-    }
     if !self.value.isEmpty {
       try visitor.visitSingularBytesField(value: self.value, fieldNumber: 5)
     }
@@ -1008,7 +772,6 @@ nonisolated extension WireKeyValue: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if lhs.key != rhs.key {return false}
     if lhs.createRevision != rhs.createRevision {return false}
     if lhs.modRevision != rhs.modRevision {return false}
-    if lhs.version != rhs.version {return false}
     if lhs.value != rhs.value {return false}
     if lhs.lease != rhs.lease {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -1018,7 +781,7 @@ nonisolated extension WireKeyValue: SwiftProtobuf.Message, SwiftProtobuf._Messag
 
 nonisolated extension WireRangeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".RangeRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0\u{1}limit\0\u{1}revision\0\u{2}\u{3}serializable\0\u{3}keys_only\0\u{3}count_only\0\u{3}min_mod_revision\0\u{3}max_mod_revision\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0\u{1}limit\0\u{4}\u{5}keys_only\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1029,12 +792,7 @@ nonisolated extension WireRangeRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
       case 1: try { try decoder.decodeSingularBytesField(value: &self.key) }()
       case 2: try { try decoder.decodeSingularBytesField(value: &self.rangeEnd) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.limit) }()
-      case 4: try { try decoder.decodeSingularInt64Field(value: &self.revision) }()
-      case 7: try { try decoder.decodeSingularBoolField(value: &self.serializable) }()
       case 8: try { try decoder.decodeSingularBoolField(value: &self.keysOnly) }()
-      case 9: try { try decoder.decodeSingularBoolField(value: &self.countOnly) }()
-      case 10: try { try decoder.decodeSingularInt64Field(value: &self.minModRevision) }()
-      case 11: try { try decoder.decodeSingularInt64Field(value: &self.maxModRevision) }()
       default: break
       }
     }
@@ -1050,23 +808,8 @@ nonisolated extension WireRangeRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
     if self.limit != 0 {
       try visitor.visitSingularInt64Field(value: self.limit, fieldNumber: 3)
     }
-    if self.revision != 0 {
-      try visitor.visitSingularInt64Field(value: self.revision, fieldNumber: 4)
-    }
-    if self.serializable != false {
-      try visitor.visitSingularBoolField(value: self.serializable, fieldNumber: 7)
-    }
     if self.keysOnly != false {
       try visitor.visitSingularBoolField(value: self.keysOnly, fieldNumber: 8)
-    }
-    if self.countOnly != false {
-      try visitor.visitSingularBoolField(value: self.countOnly, fieldNumber: 9)
-    }
-    if self.minModRevision != 0 {
-      try visitor.visitSingularInt64Field(value: self.minModRevision, fieldNumber: 10)
-    }
-    if self.maxModRevision != 0 {
-      try visitor.visitSingularInt64Field(value: self.maxModRevision, fieldNumber: 11)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1075,12 +818,7 @@ nonisolated extension WireRangeRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
     if lhs.key != rhs.key {return false}
     if lhs.rangeEnd != rhs.rangeEnd {return false}
     if lhs.limit != rhs.limit {return false}
-    if lhs.revision != rhs.revision {return false}
-    if lhs.serializable != rhs.serializable {return false}
     if lhs.keysOnly != rhs.keysOnly {return false}
-    if lhs.countOnly != rhs.countOnly {return false}
-    if lhs.minModRevision != rhs.minModRevision {return false}
-    if lhs.maxModRevision != rhs.maxModRevision {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1088,7 +826,7 @@ nonisolated extension WireRangeRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireRangeResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".RangeResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}kvs\0\u{1}more\0\u{1}count\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}kvs\0\u{1}more\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1099,7 +837,6 @@ nonisolated extension WireRangeResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
       case 2: try { try decoder.decodeRepeatedMessageField(value: &self.kvs) }()
       case 3: try { try decoder.decodeSingularBoolField(value: &self.more) }()
-      case 4: try { try decoder.decodeSingularInt64Field(value: &self.count) }()
       default: break
       }
     }
@@ -1119,9 +856,6 @@ nonisolated extension WireRangeResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     if self.more != false {
       try visitor.visitSingularBoolField(value: self.more, fieldNumber: 3)
     }
-    if self.count != 0 {
-      try visitor.visitSingularInt64Field(value: self.count, fieldNumber: 4)
-    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1129,7 +863,6 @@ nonisolated extension WireRangeResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     if lhs._header != rhs._header {return false}
     if lhs.kvs != rhs.kvs {return false}
     if lhs.more != rhs.more {return false}
-    if lhs.count != rhs.count {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1175,40 +908,6 @@ nonisolated extension WirePutRequest: SwiftProtobuf.Message, SwiftProtobuf._Mess
   }
 }
 
-nonisolated extension WirePutResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".PutResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
-
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
-      default: break
-      }
-    }
-  }
-
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._header {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  package static func ==(lhs: WirePutResponse, rhs: WirePutResponse) -> Bool {
-    if lhs._header != rhs._header {return false}
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
 nonisolated extension WireDeleteRangeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".DeleteRangeRequest"
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0")
@@ -1246,38 +945,18 @@ nonisolated extension WireDeleteRangeRequest: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension WireDeleteRangeResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".DeleteRangeResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}deleted\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
-      case 2: try { try decoder.decodeSingularInt64Field(value: &self.deleted) }()
-      default: break
-      }
-    }
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._header {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
-    if self.deleted != 0 {
-      try visitor.visitSingularInt64Field(value: self.deleted, fieldNumber: 2)
-    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireDeleteRangeResponse, rhs: WireDeleteRangeResponse) -> Bool {
-    if lhs._header != rhs._header {return false}
-    if lhs.deleted != rhs.deleted {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1369,7 +1048,7 @@ nonisolated extension WireRequestOp: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension WireResponseOp: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ResponseOp"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}response_range\0\u{3}response_put\0\u{3}response_delete_range\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}response_range\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1390,32 +1069,6 @@ nonisolated extension WireResponseOp: SwiftProtobuf.Message, SwiftProtobuf._Mess
           self.response = .responseRange(v)
         }
       }()
-      case 2: try {
-        var v: WirePutResponse?
-        var hadOneofValue = false
-        if let current = self.response {
-          hadOneofValue = true
-          if case .responsePut(let m) = current {v = m}
-        }
-        try decoder.decodeSingularMessageField(value: &v)
-        if let v = v {
-          if hadOneofValue {try decoder.handleConflictingOneOf()}
-          self.response = .responsePut(v)
-        }
-      }()
-      case 3: try {
-        var v: WireDeleteRangeResponse?
-        var hadOneofValue = false
-        if let current = self.response {
-          hadOneofValue = true
-          if case .responseDeleteRange(let m) = current {v = m}
-        }
-        try decoder.decodeSingularMessageField(value: &v)
-        if let v = v {
-          if hadOneofValue {try decoder.handleConflictingOneOf()}
-          self.response = .responseDeleteRange(v)
-        }
-      }()
       default: break
       }
     }
@@ -1426,21 +1079,9 @@ nonisolated extension WireResponseOp: SwiftProtobuf.Message, SwiftProtobuf._Mess
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
     // https://github.com/apple/swift-protobuf/issues/1182
-    switch self.response {
-    case .responseRange?: try {
-      guard case .responseRange(let v)? = self.response else { preconditionFailure() }
+    try { if case .responseRange(let v)? = self.response {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    }()
-    case .responsePut?: try {
-      guard case .responsePut(let v)? = self.response else { preconditionFailure() }
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
-    }()
-    case .responseDeleteRange?: try {
-      guard case .responseDeleteRange(let v)? = self.response else { preconditionFailure() }
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
-    }()
-    case nil: break
-    }
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1453,7 +1094,7 @@ nonisolated extension WireResponseOp: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension WireCompare: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Compare"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}result\0\u{1}target\0\u{1}key\0\u{1}version\0\u{3}create_revision\0\u{3}mod_revision\0\u{1}value\0\u{1}lease\0\u{4}8range_end\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}result\0\u{1}target\0\u{1}key\0\u{4}\u{2}create_revision\0\u{3}mod_revision\0\u{4}:range_end\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1464,14 +1105,6 @@ nonisolated extension WireCompare: SwiftProtobuf.Message, SwiftProtobuf._Message
       case 1: try { try decoder.decodeSingularEnumField(value: &self.result) }()
       case 2: try { try decoder.decodeSingularEnumField(value: &self.target) }()
       case 3: try { try decoder.decodeSingularBytesField(value: &self.key) }()
-      case 4: try {
-        var v: Int64?
-        try decoder.decodeSingularInt64Field(value: &v)
-        if let v = v {
-          if self.targetUnion != nil {try decoder.handleConflictingOneOf()}
-          self.targetUnion = .version(v)
-        }
-      }()
       case 5: try {
         var v: Int64?
         try decoder.decodeSingularInt64Field(value: &v)
@@ -1486,22 +1119,6 @@ nonisolated extension WireCompare: SwiftProtobuf.Message, SwiftProtobuf._Message
         if let v = v {
           if self.targetUnion != nil {try decoder.handleConflictingOneOf()}
           self.targetUnion = .modRevision(v)
-        }
-      }()
-      case 7: try {
-        var v: Data?
-        try decoder.decodeSingularBytesField(value: &v)
-        if let v = v {
-          if self.targetUnion != nil {try decoder.handleConflictingOneOf()}
-          self.targetUnion = .value(v)
-        }
-      }()
-      case 8: try {
-        var v: Int64?
-        try decoder.decodeSingularInt64Field(value: &v)
-        if let v = v {
-          if self.targetUnion != nil {try decoder.handleConflictingOneOf()}
-          self.targetUnion = .lease(v)
         }
       }()
       case 64: try { try decoder.decodeSingularBytesField(value: &self.rangeEnd) }()
@@ -1525,10 +1142,6 @@ nonisolated extension WireCompare: SwiftProtobuf.Message, SwiftProtobuf._Message
       try visitor.visitSingularBytesField(value: self.key, fieldNumber: 3)
     }
     switch self.targetUnion {
-    case .version?: try {
-      guard case .version(let v)? = self.targetUnion else { preconditionFailure() }
-      try visitor.visitSingularInt64Field(value: v, fieldNumber: 4)
-    }()
     case .createRevision?: try {
       guard case .createRevision(let v)? = self.targetUnion else { preconditionFailure() }
       try visitor.visitSingularInt64Field(value: v, fieldNumber: 5)
@@ -1536,14 +1149,6 @@ nonisolated extension WireCompare: SwiftProtobuf.Message, SwiftProtobuf._Message
     case .modRevision?: try {
       guard case .modRevision(let v)? = self.targetUnion else { preconditionFailure() }
       try visitor.visitSingularInt64Field(value: v, fieldNumber: 6)
-    }()
-    case .value?: try {
-      guard case .value(let v)? = self.targetUnion else { preconditionFailure() }
-      try visitor.visitSingularBytesField(value: v, fieldNumber: 7)
-    }()
-    case .lease?: try {
-      guard case .lease(let v)? = self.targetUnion else { preconditionFailure() }
-      try visitor.visitSingularInt64Field(value: v, fieldNumber: 8)
     }()
     case nil: break
     }
@@ -1658,7 +1263,7 @@ nonisolated extension WireTxnResponse: SwiftProtobuf.Message, SwiftProtobuf._Mes
 
 nonisolated extension WireCompactionRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".CompactionRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0\u{1}physical\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}revision\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1667,7 +1272,6 @@ nonisolated extension WireCompactionRequest: SwiftProtobuf.Message, SwiftProtobu
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularInt64Field(value: &self.revision) }()
-      case 2: try { try decoder.decodeSingularBoolField(value: &self.physical) }()
       default: break
       }
     }
@@ -1677,15 +1281,11 @@ nonisolated extension WireCompactionRequest: SwiftProtobuf.Message, SwiftProtobu
     if self.revision != 0 {
       try visitor.visitSingularInt64Field(value: self.revision, fieldNumber: 1)
     }
-    if self.physical != false {
-      try visitor.visitSingularBoolField(value: self.physical, fieldNumber: 2)
-    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireCompactionRequest, rhs: WireCompactionRequest) -> Bool {
     if lhs.revision != rhs.revision {return false}
-    if lhs.physical != rhs.physical {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1693,33 +1293,18 @@ nonisolated extension WireCompactionRequest: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension WireCompactionResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".CompactionResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
-      default: break
-      }
-    }
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._header {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireCompactionResponse, rhs: WireCompactionResponse) -> Bool {
-    if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1816,7 +1401,7 @@ nonisolated extension WireWatchRequest: SwiftProtobuf.Message, SwiftProtobuf._Me
 
 nonisolated extension WireWatchCreateRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".WatchCreateRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0\u{3}start_revision\0\u{3}progress_notify\0\u{1}filters\0\u{2}\u{3}fragment\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}range_end\0\u{3}start_revision\0\u{2}\u{2}filters\0\u{2}\u{3}fragment\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1827,7 +1412,6 @@ nonisolated extension WireWatchCreateRequest: SwiftProtobuf.Message, SwiftProtob
       case 1: try { try decoder.decodeSingularBytesField(value: &self.key) }()
       case 2: try { try decoder.decodeSingularBytesField(value: &self.rangeEnd) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.startRevision) }()
-      case 4: try { try decoder.decodeSingularBoolField(value: &self.progressNotify) }()
       case 5: try { try decoder.decodeRepeatedEnumField(value: &self.filters) }()
       case 8: try { try decoder.decodeSingularBoolField(value: &self.fragment) }()
       default: break
@@ -1845,9 +1429,6 @@ nonisolated extension WireWatchCreateRequest: SwiftProtobuf.Message, SwiftProtob
     if self.startRevision != 0 {
       try visitor.visitSingularInt64Field(value: self.startRevision, fieldNumber: 3)
     }
-    if self.progressNotify != false {
-      try visitor.visitSingularBoolField(value: self.progressNotify, fieldNumber: 4)
-    }
     if !self.filters.isEmpty {
       try visitor.visitPackedEnumField(value: self.filters, fieldNumber: 5)
     }
@@ -1861,7 +1442,6 @@ nonisolated extension WireWatchCreateRequest: SwiftProtobuf.Message, SwiftProtob
     if lhs.key != rhs.key {return false}
     if lhs.rangeEnd != rhs.rangeEnd {return false}
     if lhs.startRevision != rhs.startRevision {return false}
-    if lhs.progressNotify != rhs.progressNotify {return false}
     if lhs.filters != rhs.filters {return false}
     if lhs.fragment != rhs.fragment {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
@@ -1875,7 +1455,7 @@ nonisolated extension WireWatchCreateRequest.FilterType: SwiftProtobuf._ProtoNam
 
 nonisolated extension WireWatchResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".WatchResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{3}watch_id\0\u{1}created\0\u{1}canceled\0\u{3}compact_revision\0\u{3}cancel_reason\0\u{1}fragment\0\u{2}\u{4}events\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{2}\u{3}canceled\0\u{3}compact_revision\0\u{3}cancel_reason\0\u{2}\u{5}events\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1884,12 +1464,9 @@ nonisolated extension WireWatchResponse: SwiftProtobuf.Message, SwiftProtobuf._M
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
-      case 2: try { try decoder.decodeSingularInt64Field(value: &self.watchID) }()
-      case 3: try { try decoder.decodeSingularBoolField(value: &self.created) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.canceled) }()
       case 5: try { try decoder.decodeSingularInt64Field(value: &self.compactRevision) }()
       case 6: try { try decoder.decodeSingularStringField(value: &self.cancelReason) }()
-      case 7: try { try decoder.decodeSingularBoolField(value: &self.fragment) }()
       case 11: try { try decoder.decodeRepeatedMessageField(value: &self.events) }()
       default: break
       }
@@ -1904,12 +1481,6 @@ nonisolated extension WireWatchResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     try { if let v = self._header {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
     } }()
-    if self.watchID != 0 {
-      try visitor.visitSingularInt64Field(value: self.watchID, fieldNumber: 2)
-    }
-    if self.created != false {
-      try visitor.visitSingularBoolField(value: self.created, fieldNumber: 3)
-    }
     if self.canceled != false {
       try visitor.visitSingularBoolField(value: self.canceled, fieldNumber: 4)
     }
@@ -1919,9 +1490,6 @@ nonisolated extension WireWatchResponse: SwiftProtobuf.Message, SwiftProtobuf._M
     if !self.cancelReason.isEmpty {
       try visitor.visitSingularStringField(value: self.cancelReason, fieldNumber: 6)
     }
-    if self.fragment != false {
-      try visitor.visitSingularBoolField(value: self.fragment, fieldNumber: 7)
-    }
     if !self.events.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.events, fieldNumber: 11)
     }
@@ -1930,12 +1498,9 @@ nonisolated extension WireWatchResponse: SwiftProtobuf.Message, SwiftProtobuf._M
 
   package static func ==(lhs: WireWatchResponse, rhs: WireWatchResponse) -> Bool {
     if lhs._header != rhs._header {return false}
-    if lhs.watchID != rhs.watchID {return false}
-    if lhs.created != rhs.created {return false}
     if lhs.canceled != rhs.canceled {return false}
     if lhs.compactRevision != rhs.compactRevision {return false}
     if lhs.cancelReason != rhs.cancelReason {return false}
-    if lhs.fragment != rhs.fragment {return false}
     if lhs.events != rhs.events {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -1979,48 +1544,18 @@ nonisolated extension WireLeaseGrantRequest: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension WireLeaseGrantResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".LeaseGrantResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}ID\0\u{1}TTL\0\u{1}error\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
-      case 2: try { try decoder.decodeSingularInt64Field(value: &self.id) }()
-      case 3: try { try decoder.decodeSingularInt64Field(value: &self.ttl) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.error) }()
-      default: break
-      }
-    }
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._header {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
-    if self.id != 0 {
-      try visitor.visitSingularInt64Field(value: self.id, fieldNumber: 2)
-    }
-    if self.ttl != 0 {
-      try visitor.visitSingularInt64Field(value: self.ttl, fieldNumber: 3)
-    }
-    if !self.error.isEmpty {
-      try visitor.visitSingularStringField(value: self.error, fieldNumber: 4)
-    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireLeaseGrantResponse, rhs: WireLeaseGrantResponse) -> Bool {
-    if lhs._header != rhs._header {return false}
-    if lhs.id != rhs.id {return false}
-    if lhs.ttl != rhs.ttl {return false}
-    if lhs.error != rhs.error {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2058,33 +1593,18 @@ nonisolated extension WireLeaseRevokeRequest: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension WireLeaseRevokeResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".LeaseRevokeResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
-      default: break
-      }
-    }
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._header {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireLeaseRevokeResponse, rhs: WireLeaseRevokeResponse) -> Bool {
-    if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2122,7 +1642,7 @@ nonisolated extension WireLeaseKeepAliveRequest: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension WireLeaseKeepAliveResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".LeaseKeepAliveResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}ID\0\u{1}TTL\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\u{3}TTL\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2130,8 +1650,6 @@ nonisolated extension WireLeaseKeepAliveResponse: SwiftProtobuf.Message, SwiftPr
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
-      case 2: try { try decoder.decodeSingularInt64Field(value: &self.id) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.ttl) }()
       default: break
       }
@@ -2139,16 +1657,6 @@ nonisolated extension WireLeaseKeepAliveResponse: SwiftProtobuf.Message, SwiftPr
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._header {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
-    if self.id != 0 {
-      try visitor.visitSingularInt64Field(value: self.id, fieldNumber: 2)
-    }
     if self.ttl != 0 {
       try visitor.visitSingularInt64Field(value: self.ttl, fieldNumber: 3)
     }
@@ -2156,8 +1664,6 @@ nonisolated extension WireLeaseKeepAliveResponse: SwiftProtobuf.Message, SwiftPr
   }
 
   package static func ==(lhs: WireLeaseKeepAliveResponse, rhs: WireLeaseKeepAliveResponse) -> Bool {
-    if lhs._header != rhs._header {return false}
-    if lhs.id != rhs.id {return false}
     if lhs.ttl != rhs.ttl {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -2201,7 +1707,7 @@ nonisolated extension WireAuthenticateRequest: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension WireAuthenticateResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".AuthenticateResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}token\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\u{2}token\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2209,7 +1715,6 @@ nonisolated extension WireAuthenticateResponse: SwiftProtobuf.Message, SwiftProt
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.token) }()
       default: break
       }
@@ -2217,13 +1722,6 @@ nonisolated extension WireAuthenticateResponse: SwiftProtobuf.Message, SwiftProt
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._header {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
     if !self.token.isEmpty {
       try visitor.visitSingularStringField(value: self.token, fieldNumber: 2)
     }
@@ -2231,86 +1729,7 @@ nonisolated extension WireAuthenticateResponse: SwiftProtobuf.Message, SwiftProt
   }
 
   package static func ==(lhs: WireAuthenticateResponse, rhs: WireAuthenticateResponse) -> Bool {
-    if lhs._header != rhs._header {return false}
     if lhs.token != rhs.token {return false}
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
-nonisolated extension WireStatusRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".StatusRequest"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
-
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    // Load everything into unknown fields
-    while try decoder.nextFieldNumber() != nil {}
-  }
-
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  package static func ==(lhs: WireStatusRequest, rhs: WireStatusRequest) -> Bool {
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
-nonisolated extension WireStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".StatusResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0\u{1}version\0\u{3}db_size\0\u{1}leader\0\u{2}\u{4}errors\0\u{3}db_size_in_use\0")
-
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.version) }()
-      case 3: try { try decoder.decodeSingularInt64Field(value: &self.dbSize) }()
-      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.leader) }()
-      case 8: try { try decoder.decodeRepeatedStringField(value: &self.errors) }()
-      case 9: try { try decoder.decodeSingularInt64Field(value: &self.dbSizeInUse) }()
-      default: break
-      }
-    }
-  }
-
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._header {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
-    if !self.version.isEmpty {
-      try visitor.visitSingularStringField(value: self.version, fieldNumber: 2)
-    }
-    if self.dbSize != 0 {
-      try visitor.visitSingularInt64Field(value: self.dbSize, fieldNumber: 3)
-    }
-    if self.leader != 0 {
-      try visitor.visitSingularUInt64Field(value: self.leader, fieldNumber: 4)
-    }
-    if !self.errors.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.errors, fieldNumber: 8)
-    }
-    if self.dbSizeInUse != 0 {
-      try visitor.visitSingularInt64Field(value: self.dbSizeInUse, fieldNumber: 9)
-    }
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  package static func ==(lhs: WireStatusResponse, rhs: WireStatusResponse) -> Bool {
-    if lhs._header != rhs._header {return false}
-    if lhs.version != rhs.version {return false}
-    if lhs.dbSize != rhs.dbSize {return false}
-    if lhs.leader != rhs.leader {return false}
-    if lhs.errors != rhs.errors {return false}
-    if lhs.dbSizeInUse != rhs.dbSizeInUse {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2337,33 +1756,18 @@ nonisolated extension WireDefragmentRequest: SwiftProtobuf.Message, SwiftProtobu
 
 nonisolated extension WireDefragmentResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".DefragmentResponse"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}header\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap()
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularMessageField(value: &self._header) }()
-      default: break
-      }
-    }
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
   }
 
   package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    try { if let v = self._header {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
-    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: WireDefragmentResponse, rhs: WireDefragmentResponse) -> Bool {
-    if lhs._header != rhs._header {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -58,26 +58,19 @@ struct PingTests {
         _ = try channel.finish()
     }
 
-    @Test("of a real etcd end no connection: not one of 3,000 calls fails, of which none is tried again")
+    /// One after the other, since etcd has one PING under way at a time: each call brings one then.
+    @Test("of a real etcd end no connection: not one of 1,500 calls fails, of which none is tried again")
     func manyCalls() async throws {
         let cluster = try await EtcdCluster()
         let log = try cluster.log()
-        let connection = log.cluster.current
         var request = WireRangeRequest()
         request.key = .init(log.keys.head.bytes)
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for _ in 0..<30 {
-                group.addTask { [request] in
-                    for _ in 0..<100 {
-                        let _: WireRangeResponse = try await connection.call(
-                            WireKV.Method.Range.descriptor,
-                            request,
-                            Call(timeout: .seconds(60))
-                        )
-                    }
-                }
-            }
-            try await group.waitForAll()
+        for _ in 0..<1500 {
+            let _: WireRangeResponse = try await log.cluster.current.call(
+                WireKV.Method.Range.descriptor,
+                request,
+                Call(timeout: .seconds(60))
+            )
         }
         await log.close()
     }
