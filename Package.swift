@@ -21,12 +21,18 @@ let lifecycle: Target.Dependency = .product(
     condition: .when(traits: ["ServiceLifecycleSupport"])
 )
 
+/// A product of the gRPC packages, which are there for the trait `Etcd` alone: without it they are not even fetched.
+func grpc(_ name: String, _ package: String) -> Target.Dependency {
+    .product(name: name, package: package, condition: .when(traits: ["Etcd"]))
+}
+
 let package = Package(
     name: "holdfast",
     products: [
         .library(name: "Holdfast", targets: ["Holdfast"]),
         .library(name: "RegionFailover", targets: ["RegionFailover"]),
         .library(name: "RaftApply", targets: ["RaftApply"]),
+        .library(name: "EtcdLog", targets: ["EtcdLog"]),
         .library(name: "HoldfastTesting", targets: ["HoldfastTesting"]),
         .executable(name: "holdfast", targets: ["HoldfastTool"]),
     ],
@@ -35,6 +41,7 @@ let package = Package(
             name: "ServiceLifecycleSupport",
             description: "Conform the controller's ticking service to swift-service-lifecycle's Service."
         ),
+        .trait(name: "Etcd", description: "A replicated log on an etcd cluster, over gRPC."),
         .default(enabledTraits: ["ServiceLifecycleSupport"]),
     ],
     dependencies: [
@@ -42,6 +49,12 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-http2", from: "1.46.0"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0", traits: []),
+        .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
+        .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
+        .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
     ],
     targets: [
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
@@ -71,6 +84,28 @@ let package = Package(
             name: "RaftApply",
             dependencies: [
                 "Holdfast", "ReplayStore", "ReplayFormat", "RegionFailover", "Bytes", "Platform", "Zstd", log,
+            ],
+            swiftSettings: strict
+        ),
+        .target(
+            name: "EtcdProtocol",
+            dependencies: [
+                grpc("GRPCCore", "grpc-swift-2"),
+                grpc("GRPCProtobuf", "grpc-swift-protobuf"),
+                grpc("SwiftProtobuf", "swift-protobuf"),
+            ],
+            exclude: ["etcd.proto"]
+        ),
+        .target(
+            name: "EtcdLog",
+            dependencies: [
+                "EtcdProtocol", "RaftApply", "ReplayStore", log,
+                grpc("GRPCCore", "grpc-swift-2"),
+                grpc("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"),
+                grpc("GRPCProtobuf", "grpc-swift-protobuf"),
+                grpc("NIOCore", "swift-nio"),
+                grpc("NIOHTTP2", "swift-nio-http2"),
+                grpc("SwiftProtobuf", "swift-protobuf"),
             ],
             swiftSettings: strict
         ),
@@ -122,6 +157,23 @@ let package = Package(
             name: "TestSupport",
             dependencies: ["Holdfast", "HoldfastTesting", "Platform", "ReplayFormat", "ReplayStore", "Zstd", log],
             path: "Tests/TestSupport",
+            swiftSettings: strict
+        ),
+        .target(
+            name: "EtcdSupport",
+            dependencies: ["HoldfastTesting", "TestSupport"],
+            path: "Tests/EtcdSupport",
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "EtcdLogTests",
+            dependencies: [
+                "EtcdLog", "EtcdProtocol", "EtcdSupport", "Holdfast", "HoldfastTesting", "RaftApply", "RegionFailover",
+                "ReplayStore", log,
+                grpc("GRPCCore", "grpc-swift-2"),
+                grpc("NIOCore", "swift-nio"),
+                grpc("NIOEmbedded", "swift-nio"),
+            ],
             swiftSettings: strict
         ),
         .executableTarget(
