@@ -84,7 +84,7 @@ struct RotSubject {
         switch verb[0] {
         case "queues", "info", "region status", "snapshot":
             // How long something has waited goes on, and what that uses of a limit; how long the file is, is of no matter.
-            outcome.output.replace(/"(oldestMs|silenceMs|fileBytes|limitUse)":[0-9.]+/, with: "")
+            outcome.output.replace(/"(oldestMs|silenceMs|fileBytes|limitUse)":[-+0-9.e]+/, with: "")
             outcome.output.replace(image, with: "")
         case "doctor":
             let changing = [#""check":"free space""#, #""check":"data file","verdict":"ok""#]
