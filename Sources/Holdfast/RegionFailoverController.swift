@@ -84,7 +84,8 @@ public final class RegionFailoverController: Sendable {
     /// - Returns: The controller, open.
     /// - Throws: ``HoldfastError``, with `notFound`, `inUse`, `alreadyOpen`, `damaged`, `formatTooNew`, `incomplete`,
     ///   `replicatedStore`, `networkFileSystem`, `notPermitted` or `ioFailed`.
-    /// - Complexity: It reads a few rows for each region, however much is queued.
+    /// - Complexity: It reads a few rows for each region, the pages with the identities and the dead letters, and 16 bytes of
+    ///   each page with blocks: for 300,000 blocks of one entry about 60 MiB of pages, in some milliseconds.
     public static func open(
         at path: String,
         options: StoreOptions = .standard,

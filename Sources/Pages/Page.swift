@@ -6,7 +6,7 @@ package enum PageKind: UInt16, Sendable, Hashable {
     case meta = 8
 }
 
-/// A branch or leaf page, with every offset in it proved to be inside.
+/// A branch or leaf page, with every offset in it proved to be inside, and no node hidden.
 package struct Page: Sendable {
     package let number: UInt64
     package let isLeaf: Bool
@@ -25,7 +25,7 @@ package struct Page: Sendable {
     }
 
     static let headerSize = 16
-    private static let nodeHeaderSize = 8
+    static let nodeHeaderSize = 8
     static let keySizeMax = 511
 
     /// Reads a page, and proves it.
@@ -80,6 +80,38 @@ package struct Page: Sendable {
             }
             guard end <= span.count else { throw refuse("node \(index) ends outside of it") }
         }
+        guard Self.isFilled(span, from: upper, by: count, isLeaf: isLeaf) else {
+            throw refuse("the \(count) nodes that it names do not fill it from \(upper) to its end")
+        }
+    }
+
+    /// Whether `count` nodes, each named once, fill the bytes from `upper` to the page's end.
+    ///
+    /// LMDB moves the others together where a node goes, so there is never room between them. Nothing else says how many
+    /// nodes a page should have: where one is hidden, named twice or of another length, it shows here. Every node is inside.
+    private static func isFilled(_ span: Span<UInt8>, from upper: Int, by count: Int, isLeaf: Bool) -> Bool {
+        // A bit for each place where a node can begin.
+        var named = [UInt64](repeating: 0, count: span.count / 128 + 1)
+        for index in 0..<count {
+            let node = Int(span.little16(at: headerSize + 2 * index))
+            let bit: UInt64 = 1 << (UInt64(node / 2) % 64)
+            guard node & 1 == 0, named[node / 128] & bit == 0 else { return false }
+            named[node / 128] |= bit
+        }
+        var (node, left) = (upper, count)
+        while left > 0, node + nodeHeaderSize <= span.count {
+            guard node & 1 == 0, named[node / 128] & 1 << (UInt64(node / 2) % 64) != 0 else { return false }
+            node += nodeSize(span, at: node, isLeaf: isLeaf)
+            left -= 1
+        }
+        return left == 0 && node == span.count
+    }
+
+    /// The bytes that a node takes whose header is at `node`: LMDB makes them an even number.
+    static func nodeSize(_ span: Span<UInt8>, at node: Int, isLeaf: Bool) -> Int {
+        var size = nodeHeaderSize + Int(span.little16(at: node + 6))
+        if isLeaf { size += span.little16(at: node + 4) == big ? 8 : Int(span.little32(at: node)) }
+        return size + size & 1
     }
 
     private static let plain: UInt16 = 0
@@ -122,6 +154,66 @@ package struct Page: Sendable {
         }
     }
 
+    /// What is wrong with where a node's key stands.
+    enum Misplacement {
+        /// It is not above the key before it.
+        case unordered
+        /// It is not between those of the branches above, which lead to its page.
+        case astray
+
+        func text(_ node: Int) -> String {
+            switch self {
+            case .unordered: "the key of node \(node) is not above the one before it"
+            case .astray: "the key of node \(node) is not one of those for which the branches lead here"
+            }
+        }
+    }
+
+    /// Refuses keys that do not rise, or are not in `bounds`.
+    func prove(_ bounds: Bounds, isByNumber: Bool) throws(PageError) {
+        for node in firstKey..<count {
+            guard let found = misplacement(of: node, in: bounds, isByNumber: isByNumber) else { continue }
+            throw PageError(found.text(node), page: number)
+        }
+    }
+
+    /// The first node whose key means something: that of a branch's first node may be an old one.
+    var firstKey: Int { isLeaf ? 0 : 1 }
+
+    /// What is wrong with where a node's key stands, beside the one before it and in `bounds`; nil where nothing is.
+    func misplacement(of node: Int, in bounds: Bounds, isByNumber: Bool) -> Misplacement? {
+        let key = keyRange(node)
+        guard node == firstKey || isBelow(keyRange(node - 1), key, isByNumber) else { return .unordered }
+        // Where they rise, all are between the first and the last.
+        if node == firstKey, let lower = bounds.lower {
+            let key = Array(bytes[key])
+            // A branch's first key has a leaf before it, whose keys are above the lower bound too.
+            let isAbove =
+                isLeaf
+                ? !Self.isBelow(key, lower, isByNumber: isByNumber) : Self.isBelow(lower, key, isByNumber: isByNumber)
+            guard isAbove else { return .astray }
+        }
+        guard node == count - 1, let upper = bounds.upper else { return nil }
+        return Self.isBelow(Array(bytes[key]), upper, isByNumber: isByNumber) ? nil : .astray
+    }
+
+    /// Between which keys those of a page are, as the branches above it say: from `lower` on, and below `upper`.
+    ///
+    /// No checksum is over the branches. Where a key of theirs is wrong, so is where a key is looked for: then a leaf on one
+    /// side of it has a key that is out of its bounds.
+    struct Bounds {
+        var lower: [UInt8]?
+        var upper: [UInt8]?
+    }
+
+    /// The keys below a branch's node, where its own are in `bounds`.
+    func bounds(ofChild node: Int, in bounds: Bounds) -> Bounds {
+        Bounds(
+            lower: node == 0 ? bounds.lower : key(node),
+            upper: node + 1 < count ? key(node + 1) : bounds.upper
+        )
+    }
+
     /// The first node whose key is at or above `key`, from the node `first` on; ``count`` when none is.
     func firstNode(atOrAbove key: [UInt8], from first: Int) -> Int {
         var low = first
@@ -137,6 +229,13 @@ package struct Page: Sendable {
     func branchNode(for key: [UInt8]) -> Int {
         let node = firstNode(atOrAbove: key, from: 1)
         return node < count && self.key(node) == key ? node : node - 1
+    }
+
+    private func isBelow(_ first: Range<Int>, _ second: Range<Int>, _ isByNumber: Bool) -> Bool {
+        guard isByNumber, first.count == 8, second.count == 8 else {
+            return bytes[first].lexicographicallyPrecedes(bytes[second])
+        }
+        return bytes.span.little64(at: first.lowerBound) < bytes.span.little64(at: second.lowerBound)
     }
 
     private func isBelow(_ index: Int, _ key: [UInt8]) -> Bool {

@@ -1,12 +1,15 @@
 /// A walk over the pairs of one tree, in the order of their keys.
 ///
-/// It holds the pages from the root to a leaf, proves that keys rise and that the tree has the depth that it says, and
-/// visits no more pages than there are: a damaged tree makes it throw, never run for ever.
+/// It holds the pages from the root to a leaf, proves that keys rise and are where the branches lead to, that the tree has
+/// the depth that it says and, at the end of a walk over all of it, as many pairs, and visits no more pages than there are: a
+/// damaged tree makes it throw, never run for ever, and never end early.
 package struct PageCursor {
     private struct Step {
         var page: Page
         /// The node that the walk is at.
         var node: Int
+        /// Between which keys the page's are.
+        var bounds: Page.Bounds
     }
 
     private let file: PageFile
@@ -16,6 +19,10 @@ package struct PageCursor {
     private let isByNumber: Bool
     private var steps: [Step] = []
     private var visited: UInt64 = 0
+    /// The place before the one where the walk began; nil where that is the first.
+    private var before: (page: Page, node: Int)?
+    /// The pairs that the walk has come to; nil where it did not begin at the first.
+    private var pairs: UInt64? = 0
     private var isAtEnd = false
     /// The pair's key.
     package private(set) var key: [UInt8] = []
@@ -48,6 +55,28 @@ package struct PageCursor {
             throw PageError("a tree says that it has \(tree.depth) levels", page: tree.root)
         }
         try descend(to: tree.root, start)
+        guard !start.isEmpty else { return }
+        pairs = nil
+        try proveStart()
+    }
+
+    /// Proves that what is looked for is not on the leaf before, where the walk begins at the first node of one.
+    ///
+    /// A wrong key in a branch leads there.
+    private mutating func proveStart() throws(PageError) {
+        guard let leaf = steps.last else { return }
+        try leaf.page.prove(leaf.bounds, isByNumber: isByNumber)
+        if leaf.node > 0 { before = (leaf.page, leaf.node - 1) }
+        guard leaf.node == 0, let index = steps.dropLast().lastIndex(where: { $0.node > 0 }) else { return }
+        var step = steps[index]
+        step.node -= 1
+        for level in (index + 2)...tree.depth {
+            let page = try page(step.page.child(step.node), at: level, below: step.page)
+            let bounds = step.page.bounds(ofChild: step.node, in: step.bounds)
+            try page.prove(bounds, isByNumber: isByNumber)
+            step = Step(page: page, node: page.count - 1, bounds: bounds)
+        }
+        before = (step.page, step.node)
     }
 
     /// The leaf that the walk is at.
@@ -63,6 +92,12 @@ package struct PageCursor {
                 steps.removeLast()
                 guard !steps.isEmpty else {
                     isAtEnd = true
+                    guard pairs == nil || pairs == tree.entries else {
+                        throw PageError(
+                            "a tree has \(pairs ?? 0) pairs, and should have \(tree.entries)",
+                            page: tree.root
+                        )
+                    }
                     return false
                 }
                 steps[steps.count - 1].node += 1
@@ -70,19 +105,29 @@ package struct PageCursor {
             if let step = steps.last, !step.page.isLeaf { try descend(to: step.page.child(step.node), []) }
         }
         guard let step = steps.last else { return false }
-        let next = step.page.key(step.node)
-        guard !hasKey || Page.isBelow(key, next, isByNumber: isByNumber) else {
-            throw PageError("the key of node \(step.node) is not above the one before it", page: step.page.number)
+        if let found = step.page.misplacement(of: step.node, in: step.bounds, isByNumber: isByNumber) {
+            throw PageError(found.text(step.node), page: step.page.number)
         }
-        key = next
+        key = step.page.key(step.node)
         hasKey = true
+        pairs? += 1
         entry = step.page.value(step.node)
         return true
+    }
+
+    /// The pair before the first one of a walk that begins at a key; nil where there is none.
+    func pairBefore() throws(PageError) -> (key: [UInt8], value: [UInt8])? {
+        guard let before else { return nil }
+        return (before.page.key(before.node), try value(before.page.value(before.node), on: before.page))
     }
 
     /// The pair's value.
     package func value() throws(PageError) -> [UInt8] {
         guard let page = steps.last?.page else { throw PageError("the walk is at no pair") }
+        return try value(entry, on: page)
+    }
+
+    private func value(_ entry: Page.Value, on page: Page) throws(PageError) -> [UInt8] {
         switch entry {
         case .inline(let range): return page.bytes(range)
         case .overflow(let first, let size): return try file.overflow(first, size: size, lastPage: lastPage)
@@ -95,23 +140,31 @@ package struct PageCursor {
         var number = root
         while true {
             visited += 1
-            guard number >= 2, number <= lastPage else {
-                throw PageError("page \(number) is not one of the file's", page: steps.last?.page.number)
-            }
             guard visited <= lastPage else { throw PageError("a tree names its pages more than once", page: number) }
-            let page = try file.page(number)
-            let isLast = steps.count + 1 == tree.depth
-            guard page.isLeaf == isLast else {
-                throw PageError(
-                    "a \(page.isLeaf ? "leaf" : "branch") is at level \(steps.count + 1) of \(tree.depth)",
-                    page: number
-                )
-            }
+            let page = try page(number, at: steps.count + 1, below: steps.last?.page)
+            let bounds = steps.last.map { $0.page.bounds(ofChild: $0.node, in: $0.bounds) } ?? Page.Bounds()
+            let isLast = page.isLeaf
+            if !isLast { try page.prove(bounds, isByNumber: isByNumber) }
             let node =
                 start.isEmpty ? 0 : isLast ? page.firstNode(atOrAbove: start, from: 0) : page.branchNode(for: start)
-            steps.append(Step(page: page, node: node))
+            steps.append(Step(page: page, node: node, bounds: bounds))
             if isLast { return }
             number = page.child(node)
         }
+    }
+
+    /// Reads a page of the tree, which is `level` levels from the root's on.
+    private func page(_ number: UInt64, at level: Int, below parent: Page?) throws(PageError) -> Page {
+        guard number >= 2, number <= lastPage else {
+            throw PageError("page \(number) is not one of the file's", page: parent?.number)
+        }
+        let page = try file.page(number)
+        guard page.isLeaf == (level == tree.depth) else {
+            throw PageError(
+                "a \(page.isLeaf ? "leaf" : "branch") is at level \(level) of \(tree.depth)",
+                page: number
+            )
+        }
+        return page
     }
 }

@@ -110,12 +110,17 @@ package final class PageFile: Sendable {
         return (span.little64(at: 0), span.little16(at: 10), span.little32(at: 12))
     }
 
-    /// Refuses a page that does not say that it is the leaf `number`.
-    func checkLeaf(_ number: UInt64) throws(PageError) {
+    /// How many nodes the leaf `number` says it has, from its header alone; it is refused where it is none.
+    func leafCount(_ number: UInt64) throws(PageError) -> UInt64 {
         let header = try header(of: number)
         guard header.number == number, header.flags == PageKind.leaf.rawValue else {
             throw PageError("it says that it is page \(header.number), with the flags \(header.flags)", page: number)
         }
+        let (lower, upper) = (Int(header.pages & 0xFFFF), Int(header.pages >> 16))
+        guard lower > Page.headerSize, lower & 1 == 0, upper & 1 == 0, lower <= upper, upper < pageSize else {
+            throw PageError("its free space from \(lower) to \(upper) is not inside it", page: number)
+        }
+        return UInt64(lower - Page.headerSize) / 2
     }
 
     /// A branch or leaf page, proved.

@@ -48,12 +48,8 @@ extension PageFile {
         guard page.count == pageSize, page.little64(at: 0) == number,
             page.little16(at: 10) == PageKind.leaf.rawValue
         else { return [] }
-        let count = (min(Int(page.little16(at: 12)), pageSize) - Page.headerSize) / 2
-        guard count > 0 else { return [] }
         var pairs: [SalvagedPair] = []
-        for index in 0..<count {
-            let node = Int(page.little16(at: Page.headerSize + 2 * index))
-            guard node >= Page.headerSize + 2 * count, node + 8 <= pageSize else { continue }
+        for node in nodes(ofLeaf: page) {
             let size = Int(page.little32(at: node))
             let flags = page.little16(at: node + 4)
             let start = node + 8 + Int(page.little16(at: node + 6))
@@ -69,6 +65,24 @@ extension PageFile {
             }
         }
         return pairs
+    }
+
+    /// Where the nodes of a leaf begin.
+    ///
+    /// Nodes fill a page from behind its free space to its end, each with its length. Where they do, and are as many as the page
+    /// says or those that the pointers name, also the ones behind a number that says fewer, that tells them all. Otherwise the
+    /// pointers do: what else is in a page may be of before.
+    private func nodes(ofLeaf page: Span<UInt8>) -> [Int] {
+        let count = max(0, min(Int(page.little16(at: 12)), pageSize) - Page.headerSize) / 2
+        func named(_ count: Int) -> [Int] { (0..<count).map { Int(page.little16(at: Page.headerSize + 2 * $0)) } }
+        var (filling, next) = ([Int](), Int(page.little16(at: 14)))
+        while next >= Page.headerSize, next & 1 == 0, next + Page.nodeHeaderSize <= pageSize {
+            filling.append(next)
+            next += Page.nodeSize(page, at: next, isLeaf: true)
+        }
+        let isFilled = next == pageSize && (filling.first ?? 0) >= Page.headerSize + 2 * filling.count
+        if isFilled, filling.count == count || filling == named(filling.count).sorted() { return filling }
+        return named(count).filter { $0 >= Page.headerSize + 2 * count && $0 + Page.nodeHeaderSize <= pageSize }
     }
 
     private func largeValue(_ first: UInt64, _ size: Int) throws(PageError) -> [UInt8]? {

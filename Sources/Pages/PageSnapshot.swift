@@ -43,6 +43,17 @@ package struct PageSnapshot: Sendable {
         return try cursor.value()
     }
 
+    /// The pairs before and at or behind the place of `key`, as far as they are there.
+    package func neighbours(
+        of key: [UInt8],
+        in tree: TreeRecord
+    ) throws(PageError) -> [(key: [UInt8], value: [UInt8])] {
+        var cursor = try cursor(tree, from: key)
+        let before = try cursor.pairBefore()
+        guard try cursor.next() else { return [before].compactMap(\.self) }
+        return [(cursor.key, try cursor.value()), before].compactMap(\.self)
+    }
+
     /// Pages that are free inside the file, in the order of their transactions.
     package func freePages() throws(PageError) -> [UInt64] {
         var pages: [UInt64] = []

@@ -17,9 +17,9 @@ package struct PageWalk: Sendable {
 
     /// How much is read.
     package enum Depth: Sendable, Comparable {
-        /// The free list, the list of tables, every branch, and of each leaf its number and kind: how LMDB finds its way, and
-        /// which pages it takes for free when it copies one. Leaves are read whole but those of long tables, and of those the
-        /// last one is.
+        /// The free list, the list of tables, every branch, and of each leaf its number, its kind and how many pairs it says it
+        /// has: how LMDB finds its way, and which pages it takes for free when it copies one. Leaves are read whole but those
+        /// of long tables, and of those the last one is.
         case branches
         /// Branches, leaves and the free list.
         case trees
@@ -98,6 +98,12 @@ package struct PageWalk: Sendable {
         if !isWarning, code != "counts" { isSound = false }
         guard findings.count < Self.findingsMax else { return }
         findings.append(Finding(code: code, isWarning: isWarning, page: page, table: table, what: what))
+    }
+
+    /// Notes where a key is that LMDB would look for elsewhere, or find before a lower one.
+    private mutating func note(_ found: Page.Misplacement?, _ node: Int, _ table: String, _ page: Page) {
+        guard let found else { return }
+        note(page.isLeaf && found == .unordered ? "order" : "astray", found.text(node), table, page: page.number)
     }
 
     /// Marks a page as used; false, with a finding, where that cannot be.
@@ -187,8 +193,7 @@ package struct PageWalk: Sendable {
     private struct Visit {
         var page: UInt64
         var level: Int
-        var lower: [UInt8]?
-        var upper: [UInt8]?
+        var bounds = Page.Bounds()
     }
 
     private mutating func walk(
@@ -215,7 +220,6 @@ package struct PageWalk: Sendable {
         }
         var counted = TreeRecord(root: tree.root, depth: tree.depth)
         var visits = [Visit(page: tree.root, level: 1)]
-        var last: [UInt8]?
         var isDamaged = false
         while let visit = visits.popLast() {
             guard use(visit.page, name) else {
@@ -225,7 +229,8 @@ package struct PageWalk: Sendable {
             let page: Page
             do throws(PageError) {
                 guard visit.level < tree.depth || readsLeaves || visits.isEmpty else {
-                    try file.checkLeaf(visit.page)
+                    counted.entries += try file.leafCount(visit.page)
+                    counted.leafPages += 1
                     continue
                 }
                 page = try file.page(visit.page)
@@ -242,13 +247,7 @@ package struct PageWalk: Sendable {
                 counted.leafPages += 1
                 if isTable { leaves.append((name, visit.page)) }
                 for node in 0..<page.count {
-                    let key = page.key(node)
-                    let isAbove = last.map { Page.isBelow($0, key, isByNumber: isByNumber) } ?? true
-                    let isInside =
-                        visit.lower.map { !Page.isBelow(key, $0, isByNumber: isByNumber) } ?? true
-                        && visit.upper.map { Page.isBelow(key, $0, isByNumber: isByNumber) } ?? true
-                    if !isAbove || !isInside { note("order", "node \(node) is out of order", name, page: visit.page) }
-                    last = key
+                    note(page.misplacement(of: node, in: visit.bounds, isByNumber: isByNumber), node, name, page)
                     counted.entries += 1
                     if case .overflow(let first, let size) = page.value(node) {
                         counted.overflowPages += try useValue(first, size, name, visit.page)
@@ -258,21 +257,18 @@ package struct PageWalk: Sendable {
             } else {
                 counted.branchPages += 1
                 for node in (0..<page.count).reversed() {
-                    visits.append(
-                        Visit(
-                            page: page.child(node),
-                            level: visit.level + 1,
-                            lower: node == 0 ? visit.lower : page.key(node),
-                            upper: node + 1 < page.count ? page.key(node + 1) : visit.upper
-                        )
-                    )
+                    if node > 0 {
+                        note(page.misplacement(of: node, in: visit.bounds, isByNumber: isByNumber), node, name, page)
+                    }
+                    let bounds = page.bounds(ofChild: node, in: visit.bounds)
+                    visits.append(Visit(page: page.child(node), level: visit.level + 1, bounds: bounds))
                 }
             }
         }
         counted.flags = tree.flags
         if !readsValues(of: name) { counted.overflowPages = tree.overflowPages }
         // What is damaged is named already.
-        if !isDamaged, readsLeaves, counted != tree {
+        if !isDamaged, counted != tree {
             note(
                 "counts",
                 "it has \(counted.branchPages) branches, \(counted.leafPages) leaves, \(counted.overflowPages) pages of "

@@ -96,9 +96,15 @@ package enum DataFile {
     ///
     /// LMDB has no checksum on its meta page. One that mixes two commits can show the store of the older one as the newest,
     /// or let the next commit write over pages in use. The free list, the list of tables and the branches tell, about one page
-    /// of a thousand; so do the leaves that are read through LMDB when a store is opened. At a depth of `trees` all are read,
-    /// and what would end a process there is refused. Keys
-    /// out of order, and wrong counts, hold up a region or none: those are left to who reads.
+    /// of a thousand; so do the leaves that are read through LMDB when a store is opened.
+    ///
+    /// Nor has it one on its other pages. A leaf that says it has fewer rows hides the others from every reader, and the next
+    /// put writes over them; a branch whose key is wrong hides what is looked for by its key, such as an identity, and takes a
+    /// second row for one. So every count is compared, every key of a branch, and every key of the leaves that are looked into
+    /// by key. Of the queues, which are read from the head on and whose blocks say where they are, leaves are counted alone.
+    /// At a depth of `trees` all are read, and what would end a process there is refused.
+    ///
+    /// Keys within a leaf of a queue that do not rise are left to who reads: they hold up that region, or cost a block.
     ///
     /// Where a writer goes on too fast, the file is left to it.
     ///
@@ -112,8 +118,7 @@ package enum DataFile {
                 // What seems to be damage may be a page that was written anew meanwhile.
                 guard try file.isCurrent(meta) else { continue }
                 let finding = walk.findings.first { finding in
-                    let isContained =
-                        ["order", "counts"].contains(finding.code) && !PageWalk.lists.contains(finding.table)
+                    let isContained = finding.code == "order" && finding.table.hasPrefix(queues)
                     return !finding.isWarning && !isContained
                 }
                 guard let finding else { return }
@@ -125,8 +130,10 @@ package enum DataFile {
         }
     }
 
-    /// The tables that grow with what is kept: of these opening reads the end of a queue alone.
-    private static let longTables = ["queue/", "seen/", "dead/", "state"]
+    private static let queues = "queue/"
+    /// The tables that grow with what is kept, and are not looked into by key where it matters that a row is not there: of
+    /// these opening reads the end alone, and counts the rest.
+    private static let longTables = [queues, "state"]
 
     /// So many times a file is looked at that a writer changes meanwhile.
     private static let proofsMax = 4

@@ -50,6 +50,7 @@ extension StoreView {
         _ body: (DeadLetter) throws(HoldfastError) -> Bool
     ) throws(HoldfastError) {
         guard let row = try regionRow(region) else { throw .unknownRegion(region) }
+        try proveDeadLetters(region, row)
         let table = Table.dead(row.number)
         try scan(table, from: Key.number(position)) { (key, value) throws(HoldfastError) in
             let (position, dead) = try format("A dead letter of region '\(region)'") { () throws(FormatError) in

@@ -31,6 +31,18 @@ enum RowSource: ~Copyable {
         }
     }
 
+    /// Refuses to say that `key` is not there where a row beside its place may be it, with a key that is wrong.
+    ///
+    /// - Throws: `damaged`.
+    func proveAbsence(of key: [UInt8], in table: Table) throws(HoldfastError) {
+        let neighbours =
+            switch self {
+            case .transaction(let rows): try rows.neighbours(of: key, in: table)
+            case .pages(let rows): try rows.neighbours(of: key, in: table)
+            }
+        try table.proveAbsence(of: key, beside: neighbours)
+    }
+
     /// Calls `body` with each pair from `start` on, in the order of the keys, until it returns false.
     func scan(
         _ table: Table,
@@ -93,7 +105,12 @@ struct TransactionRows: ~Copyable {
         _ body: (_ key: [UInt8], _ value: Span<UInt8>) throws(HoldfastError) -> Bool
     ) throws(HoldfastError) {
         guard let database = databases[table] else { return }
-        try lmdb.scan(database, from: start, body)
+        try lmdb.scan(database, of: table, from: start, body)
+    }
+
+    func neighbours(of key: [UInt8], in table: Table) throws(HoldfastError) -> [(key: [UInt8], value: [UInt8])] {
+        guard let database = databases[table] else { return [] }
+        return try lmdb.neighbours(of: key, in: database)
     }
 
     func count(_ table: Table) throws(HoldfastError) -> Int {
@@ -117,16 +134,30 @@ struct TransactionRows: ~Copyable {
 
 extension Transaction {
     /// Calls `body` with each pair from `start` on, in the order of the keys, until it returns false.
+    ///
+    /// `table`: What is refused where a key is not above the one before it: another row of one key, or a tree that is out of
+    /// order, in which nothing can be relied on that is not found. Blocks of a queue say themselves where they belong. Nil for
+    /// what is not a store's.
     func scan(
         _ database: Database,
+        of table: Table? = nil,
         from start: [UInt8] = [],
         _ body: (_ key: [UInt8], _ value: Span<UInt8>) throws(HoldfastError) -> Bool
     ) throws(HoldfastError) {
         do {
+            var last: [UInt8]?
+            if case .seen? = table, let table, !start.isEmpty { try proveRow(before: start, database, table) }
             var cursor = try cursor(database)
             var found = try start.isEmpty ? cursor.first() : cursor.seek(start)
             while found {
-                guard try body(cursor.key.array, cursor.value) else { return }
+                let key = cursor.key.array
+                if let table, table.hasRows {
+                    guard last.map({ $0.lexicographicallyPrecedes(key) }) ?? true else {
+                        throw HoldfastError.unordered(table)
+                    }
+                    last = key
+                }
+                guard try body(key, cursor.value) else { return }
                 found = try cursor.next()
             }
         } catch let error as LMDBError {
@@ -138,6 +169,37 @@ extension Transaction {
         }
     }
 
+    /// Refuses a row before `start` that is not what was written: with another key it may belong behind it.
+    private func proveRow(before start: [UInt8], _ database: Database, _ table: Table) throws(HoldfastError) {
+        let rows = try neighbours(of: start, in: database)
+        guard let row = rows.first(where: { $0.key.lexicographicallyPrecedes(start) }) else { return }
+        _ = try format("A row of '\(table.name)'") { () throws(FormatError) in
+            try Row.open(row.value.span, key: row.key, in: table)
+        }
+    }
+
+    /// The pairs before and at or behind a place, as far as they are there.
+    func neighbours(
+        of key: [UInt8],
+        in database: Database
+    ) throws(HoldfastError) -> [(key: [UInt8], value: [UInt8])] {
+        do throws(LMDBError) {
+            var pairs: [(key: [UInt8], value: [UInt8])] = []
+            var cursor = try cursor(database)
+            var isBefore = try cursor.seek(key)
+            if isBefore {
+                pairs.append((cursor.key.array, cursor.value.array))
+                isBefore = try cursor.previous()
+            } else {
+                isBefore = try cursor.last()
+            }
+            if isBefore { pairs.append((cursor.key.array, cursor.value.array)) }
+            return pairs
+        } catch {
+            throw HoldfastError(error)
+        }
+    }
+
     /// The fields of the rows of a small table whose keys are wanted, by key, checked.
     func rows(
         of table: Table,
@@ -145,7 +207,7 @@ extension Transaction {
         where isWanted: ([UInt8]) -> Bool = { _ in true }
     ) throws(HoldfastError) -> [[UInt8]: [UInt8]] {
         var rows: [[UInt8]: [UInt8]] = [:]
-        try scan(database) { (key, value) throws(HoldfastError) in
+        try scan(database, of: table) { (key, value) throws(HoldfastError) in
             guard isWanted(key) else { return true }
             rows[key] = try format("A row of '\(table.name)'") { () throws(FormatError) in
                 try Row.open(value, key: key, in: table)
@@ -189,6 +251,11 @@ struct PageRows {
         while try advance(&cursor) { guard try body(cursor.key) else { return } }
     }
 
+    func neighbours(of key: [UInt8], in table: Table) throws(HoldfastError) -> [(key: [UInt8], value: [UInt8])] {
+        guard let tree = trees[table] else { return [] }
+        return try pages { () throws(PageError) in try snapshot.neighbours(of: key, in: tree) }
+    }
+
     private func advance(_ cursor: inout PageCursor) throws(HoldfastError) -> Bool {
         do throws(PageError) {
             return try cursor.next()
@@ -209,5 +276,35 @@ struct PageRows {
         let free = try pages { () throws(PageError) in try snapshot.freePages() }
         let bytes = UInt64(free.count) * UInt64(snapshot.file.pageSize)
         return StoreView.Space(lastTransaction: snapshot.meta.transaction, freeBytes: bytes)
+    }
+}
+
+extension Table {
+    /// Refuses to say that `key` is not there where one of the pairs beside its place may be it, with a key that is wrong.
+    ///
+    /// A row's checksum is over its key as well. One whose checksum is right with the other key, or wrong where the keys differ
+    /// in a byte at the end, had that key: its bit, or one of its length, has flipped.
+    func proveAbsence(
+        of key: [UInt8],
+        beside neighbours: [(key: [UInt8], value: [UInt8])]
+    ) throws(HoldfastError) {
+        for pair in neighbours where hasRows && (try? Row.open(pair.value.span, key: pair.key, in: self)) == nil {
+            let isLonger = pair.key.count == key.count + 1 && pair.key.starts(with: key)
+            let isShorter = pair.key.count + 1 == key.count && key.starts(with: pair.key)
+            guard isLonger || isShorter || (try? Row.open(pair.value.span, key: key, in: self)) != nil else { continue }
+            throw HoldfastError(FormatError("a row's key is not the one that was written"), in: "A row of '\(name)'")
+        }
+    }
+}
+
+extension HoldfastError {
+    /// What a table is refused with whose keys do not rise.
+    static func unordered(_ table: Table) -> Self {
+        HoldfastError(
+            code: .damaged,
+            message:
+                "The keys of '\(table.name)' are out of order. Nothing was changed. Keep a copy of the store, and run "
+                + "'holdfast check --level deep'."
+        )
     }
 }

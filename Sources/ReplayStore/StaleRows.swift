@@ -5,13 +5,14 @@ internal import ReplayFormat
 // tells is another table that went on: rows and queues, and rows and events, are written in the same transaction.
 
 extension StoreView {
-    /// Refuses a store whose rows are older than what its queues or its history hold.
+    /// Refuses a store whose rows are older than what its queues or its history hold, or that count others which are not there.
     ///
     /// Such a row would let the next change remove or overwrite blocks that it does not know of, or give out an epoch twice.
     ///
     /// - Throws: `damaged`.
     func proveRowsAreNewest() throws(HoldfastError) {
         for (region, row) in try regionRows() {
+            try proveDeadLetters(region, row)
             guard let beyond = try provedEnd(beyond: row) else { continue }
             var error = HoldfastError(
                 code: .damaged,
@@ -38,6 +39,7 @@ extension StoreView {
                     + "one. Nothing was touched. Keep a copy of the directory, and run 'holdfast recover STORE --to NEW'."
             )
         }
+        try proveHistory()
     }
 
     /// The last position of a block that is proved and begins at or beyond the end that the row of its queue tells.

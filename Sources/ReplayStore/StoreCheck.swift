@@ -151,6 +151,7 @@ struct Checker {
         try checkLedger(view)
         try checkController(view, rows.map(\.0))
         try checkHistory(view)
+        try checkAgreement(view, rows)
         for (region, row) in rows {
             checkCounters(region, row)
             try checkQueue(view, region, row)

@@ -64,7 +64,9 @@ extension StoreReader {
                     return true
                 }
             }
+            if withRows { try view.proveHistory() }
             for (region, row) in try view.regionRows() {
+                if withRows { try view.proveDeadLetters(region, row) }
                 header.regionRows[region] = row
                 header.regions.append(
                     DumpHeader.Region(

@@ -86,7 +86,10 @@ package struct StoreTransaction: ~Copyable {
         } catch {
             throw failed(error)
         }
-        guard let value else { return nil }
+        guard let value else {
+            try table.proveAbsence(of: key, beside: try lmdb.neighbours(of: key, in: database))
+            return nil
+        }
         return try format("A row of '\(table.name)'") { () throws(FormatError) in
             try Row.open(value.span, key: key, in: table)
         }
@@ -100,7 +103,7 @@ package struct StoreTransaction: ~Copyable {
     ) throws(HoldfastError) {
         guard let database = core.databases[table] else { return }
         do throws(HoldfastError) {
-            try lmdb.scan(database, from: start, body)
+            try lmdb.scan(database, of: table, from: start, body)
         } catch {
             // After an error of its own LMDB commits nothing any more.
             if error.systemCall != nil { core.failure = core.failure ?? error }

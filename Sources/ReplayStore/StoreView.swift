@@ -11,11 +11,14 @@ package struct StoreView: ~Copyable {
     package let superblock: Superblock
     /// The bytes of rows after which a look that can be cut into several should end.
     package let lookBytes: Int
+    /// Whether every table of the look's moment is among its own: not where they are those that the writer had open before.
+    let knowsTables: Bool
 
-    private init(_ source: consuming RowSource, _ superblock: Superblock, lookBytes: Int) {
+    private init(_ source: consuming RowSource, _ superblock: Superblock, lookBytes: Int, knowsTables: Bool) {
         self.source = source
         self.superblock = superblock
         self.lookBytes = lookBytes
+        self.knowsTables = knowsTables
     }
 
     /// Looks at the store through `lmdb`; `catalog` names the databases, or nil to open those that are there.
@@ -67,7 +70,7 @@ package struct StoreView: ~Copyable {
             )
         }
         let superblock = try readSuperblock(source)
-        return StoreView(source, superblock, lookBytes: lookBytes)
+        return StoreView(source, superblock, lookBytes: lookBytes, knowsTables: isNew)
     }
 
     /// Opens every database that can be a store's; gives the first that cannot.
@@ -142,7 +145,10 @@ package struct StoreView: ~Copyable {
         _ table: Table,
         _ source: borrowing RowSource
     ) throws(HoldfastError) -> [UInt8]? {
-        guard let value = try source.value(of: key, in: table) else { return nil }
+        guard let value = try source.value(of: key, in: table) else {
+            try source.proveAbsence(of: key, in: table)
+            return nil
+        }
         return try format("A row of '\(table.name)'") { () throws(FormatError) in
             try Row.open(value.span, key: key, in: table)
         }
@@ -189,7 +195,10 @@ package struct StoreView: ~Copyable {
 
     /// A region's row; nil when it is not part of the deployment.
     package func regionRow(_ region: RegionID) throws(HoldfastError) -> RegionRow? {
-        guard let fields = try row(Key.region(region), in: .regions) else { return nil }
+        guard let fields = try row(Key.region(region), in: .regions) else {
+            try proveUnknown(region)
+            return nil
+        }
         return try format("The row of region '\(region)'") { () throws(FormatError) in
             try RegionRow(decoding: fields.span)
         }
@@ -221,6 +230,7 @@ package struct StoreView: ~Copyable {
             rows.append(row)
             return true
         }
+        try proveRegions(rows.map(\.0))
         return rows
     }
 
@@ -242,6 +252,7 @@ package struct StoreView: ~Copyable {
 
     /// The events that are kept, oldest first, with their numbers.
     package func history() throws(HoldfastError) -> [(number: UInt64, event: FailoverEvent)] {
+        try proveHistory()
         var events: [(UInt64, FailoverEvent)] = []
         try scan(.history) { (key, value) throws(HoldfastError) in
             let event = try format("A row of 'history'") { () throws(FormatError) in

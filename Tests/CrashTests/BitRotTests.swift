@@ -66,6 +66,19 @@ import Testing
         }
     }
 
+    @Test("by one flipped bit of LMDB's own is right or told, in every verb, a recovery and a service")
+    func structure() throws {
+        try run("bit rot, structure", Self.count("HOLDFAST_ROT_STRUCTURE", 6)) { subject, _, random in
+            let path = try subject.write(subject.bytes)
+            defer { try? subject.remove(path) }
+            let seed = UInt64.random(in: 0...(.max), using: &random)
+            let place = try #require(try StructureBits(path + "/store").sample(1, seed: seed).first)
+            var image = subject.bytes
+            image[place.offset] ^= 1 << UInt8(place.bit)
+            return ("\(place.kind): bit \(place.bit) of byte \(place.offset % 4096) of page \(place.page)", image)
+        }
+    }
+
     @Test("by two values that changed places is right or told") func swaps() throws {
         try run("bit rot, swaps", Self.count("HOLDFAST_ROT_SWAPS", 10), isInPlace: false) { subject, _, random in
             let path = try subject.write(subject.bytes)

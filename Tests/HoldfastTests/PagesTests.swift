@@ -16,6 +16,11 @@ import Zstd
         try PageFile(File(regular: deployment.path + "/data.mdb", O_RDONLY))
     }
 
+    /// A key whose length, even or odd, its number tells: that of a branch changes its length where another takes its place.
+    private static func key(_ number: UInt64) -> [UInt8] {
+        Key.number(number) + [UInt8](repeating: 7, count: [0, 1, 2, 7, 40, 201][Int(number % 6)])
+    }
+
     /// LMDB sets pages aside for a row of its free list, and may need fewer in the end.
     @Test("that LMDB frees and takes in any way are no damage", arguments: 0..<40 as Range<UInt64>)
     func anyCommits(seed: UInt64) throws {
@@ -35,7 +40,7 @@ import Zstd
             let tables = try names.compactMap { try transaction.database($0, create: true) }
             for _ in 0..<[1, 3, 40, 300][Int.random(in: 0..<4, using: &random)] {
                 let table = tables[Int.random(in: 0..<2, using: &random)]
-                let key = Key.number(UInt64.random(in: 0..<600, using: &random))
+                let key = Self.key(UInt64.random(in: 0..<600, using: &random))
                 let size = [10, 500, 3_000, 9_000].randomElement(using: &random) ?? 10
                 if Int.random(in: 0..<10, using: &random) < 6 {
                     try transaction.put(key, [UInt8](repeating: 0, count: size).span, in: table)
@@ -44,7 +49,7 @@ import Zstd
                 }
             }
             if Int.random(in: 0..<3, using: &random) == 0 {
-                for key in 0..<600 as Range<UInt64> { _ = try transaction.delete(Key.number(key), in: tables[0]) }
+                for key in 0..<600 as Range<UInt64> { _ = try transaction.delete(Self.key(key), in: tables[0]) }
             }
             try transaction.put([1], Key.number(commit).span, in: tables[2])
             try transaction.commit()
@@ -56,6 +61,64 @@ import Zstd
             let walk = try PageWalk(file, meta, .values)
             try #require(walk.findings.filter { !$0.isWarning } == [], "seed \(seed), commit \(commit)")
         }
+    }
+
+    /// What is looked for by its key is looked for in one leaf; which, the branches say.
+    @Test(
+        "that lead astray hide no row, and no row is found in the place of another",
+        arguments: 0..<6 as Range<UInt64>
+    )
+    func astray(seed: UInt64) throws {
+        var random = SplitMix64(seed: seed)
+        let directory = try TemporaryDirectory()
+        let environment = try Environment(
+            path: directory.path,
+            access: .bulk,
+            mapSizeBytes: 64 << 20,
+            databasesMax: 2,
+            readersMax: 2
+        )
+        var transaction = try environment.beginWrite()
+        let table = try #require(try transaction.database("table", create: true))
+        // Keys are long, so that there are three levels with few rows; every second number is not there.
+        func key(_ number: UInt64) -> [UInt8] { [UInt8](repeating: 1, count: 200) + Self.key(number) }
+        for number in stride(from: 0 as UInt64, to: 800, by: 2) {
+            try transaction.put(key(number), key(number).span, in: table)
+        }
+        try transaction.commit()
+        let path = directory.appending("data.mdb")
+        let file = try PageFile(File(path, O_RDONLY))
+        let meta = try file.newestMeta()
+        let tree = try #require(try PageSnapshot(file, meta).tables.first?.tree)
+        try #require(tree.depth == 3)
+        let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path))
+        let branches = (2...meta.lastPage).compactMap { try? file.page($0) }.filter { !$0.isLeaf && $0.count > 1 }
+        var refused = 0
+        for _ in 0..<20 {
+            let branch = try #require(branches.randomElement(using: &random))
+            let bytes = try file.bytes(of: branch.number)
+            let node = Int.random(in: 1..<branch.count, using: &random)
+            let start = Int(bytes[16 + 2 * node]) + Int(bytes[17 + 2 * node]) << 8
+            // Most of a key is the same in all of them: what differs is behind that.
+            let byte = start + 8 + Int.random(in: 196..<branch.key(node).count, using: &random)
+            let flipped = bytes[byte] ^ 1 << UInt8.random(in: 0..<8, using: &random)
+            func write(_ value: UInt8) throws {
+                try handle.seek(toOffset: branch.number * 4096 + UInt64(byte))
+                try handle.write(contentsOf: Data([value]))
+            }
+            try write(flipped)
+            let snapshot = try PageSnapshot(file, meta)
+            for number in stride(from: UInt64.random(in: 0..<5, using: &random), to: 800, by: 5) {
+                do throws(PageError) {
+                    let found = try snapshot.value(of: key(number), in: tree)
+                    #expect(found == (number % 2 == 0 ? key(number) : nil), "seed \(seed), \(number)")
+                } catch {
+                    refused += 1
+                }
+            }
+            try write(bytes[byte])
+        }
+        #expect(refused > 10)
     }
 
     /// LMDB finds its way by them, and ends the process where one leads nowhere.

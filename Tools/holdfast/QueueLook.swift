@@ -44,7 +44,10 @@ extension QueueLook {
             let machine = try view.machine()
             let rows = try view.regionRows()
             var beyond: [RegionID: UInt64] = [:]
-            for (region, row) in rows { beyond[region] = try view.blockBeyond(row) }
+            for (region, row) in rows {
+                beyond[region] = try view.blockBeyond(row)
+                try view.proveDeadLetters(region, row)
+            }
             return QueueLook(
                 store: view.superblock.store,
                 epoch: machine.epoch,
