@@ -78,6 +78,7 @@ extension ReplayStore {
         below end: UInt64,
         now: Timestamp
     ) async throws(HoldfastError) -> StoreTransaction.Settled {
+        var before: (queue: UInt32, positions: [UInt64])?
         while true {
             let (queue, chosen) = try await read { (view) throws(HoldfastError) in
                 guard let row = try view.regionRow(region) else { throw .unknownRegion(region) }
@@ -88,6 +89,9 @@ extension ReplayStore {
             }
             guard !chosen.rows.isEmpty else { return StoreTransaction.Settled(count: 0, isLast: true) }
             let retry = DeadLetterRetry(chosen, queue, codec, level: options.compressionLevel, now: now)
+            // What is there for who reads all of them, and not for who looks for one, is in a tree that is out of order.
+            if let before, before == (queue, retry.positions) { throw HoldfastError.unordered(.dead(queue)) }
+            before = (queue, retry.positions)
             let settled = try await transact(adding: retry.frames.map(\.storedBytesMax)) {
                 (transaction) throws(HoldfastError) in
                 try transaction.retryDead(region, retry)
