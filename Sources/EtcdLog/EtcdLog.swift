@@ -36,11 +36,11 @@ public final class EtcdLog: ReplicatedLog {
     ///
     /// `lastIndex` is etcd's revision, which is at or above the last entry's.
     public func identity() async throws(HoldfastError) -> LogIdentity {
-        let drawn = SessionID.random().description
+        let drawn = SessionID(index: .random(in: 0...(.max)), nonce: .random(in: 0...(.max))).description
         let kept = try await update(keys.logID, isWrite: false) { current in current == nil ? Array(drawn.utf8) : nil }
         // Somebody else's value, of whatever length, is as good as one that was drawn here.
         let id = SessionID(String(decoding: kept.value, as: UTF8.self))
-        let bytes = id.map { Election.bytes($0.high) + Election.bytes($0.low) } ?? Array(kept.value.prefix(56))
+        let bytes = id.map { Election.bytes($0.index) + Election.bytes($0.nonce) } ?? Array(kept.value.prefix(56))
         return LogIdentity(
             cluster: Election.bytes(kept.header.clusterID) + bytes,
             lastIndex: UInt64(max(kept.header.revision, 0))
