@@ -3,7 +3,7 @@ import HoldfastTesting
 import RaftApply
 
 func raftApply1(_ directory: String) async throws {
-    // Three members of one process over a log in memory; a real one is another value in its place.
+    // Three members of one process over a log in memory; one on etcd, `EtcdLog`, is another value in its place.
     let log = MemoryLog()
     let identity = try await log.identity()
     var replicas: [Replica] = []
