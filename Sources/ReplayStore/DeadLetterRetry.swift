@@ -78,6 +78,7 @@ extension ReplayStore {
         below end: UInt64,
         now: Timestamp
     ) async throws(HoldfastError) -> StoreTransaction.Settled {
+        var before: (queue: UInt32, positions: [UInt64])?
         while true {
             let (queue, chosen) = try await read { (view) throws(HoldfastError) in
                 guard let row = try view.regionRow(region) else { throw .unknownRegion(region) }
@@ -88,6 +89,9 @@ extension ReplayStore {
             }
             guard !chosen.rows.isEmpty else { return StoreTransaction.Settled(count: 0, isLast: true) }
             let retry = DeadLetterRetry(chosen, queue, codec, level: options.compressionLevel, now: now)
+            // What is there for who reads all of them, and not for who looks for one, is in a tree that is out of order.
+            if let before, before == (queue, retry.positions) { throw HoldfastError.unordered(.dead(queue)) }
+            before = (queue, retry.positions)
             let settled = try await transact(adding: retry.frames.map(\.storedBytesMax)) {
                 (transaction) throws(HoldfastError) in
                 try transaction.retryDead(region, retry)
@@ -114,9 +118,8 @@ extension StoreTransaction {
         try scan(table) { (key, value) throws(HoldfastError) in try chosen.take(key, value) }
         guard !chosen.rows.isEmpty else { return Settled(count: 0, isLast: true) }
         let retry = DeadLetterRetry(chosen, try regionRow(region).number, core.codec, level: 0, now: now)
-        guard let settled = try retryDead(region, retry) else {
-            preconditionFailure("dead letters of '\(region)' that were just read are not there")
-        }
+        // They were read just now: where one is not found by its key, the tree is out of order.
+        guard let settled = try retryDead(region, retry) else { throw HoldfastError.unordered(table) }
         return settled
     }
 
