@@ -102,14 +102,21 @@ extension Checker {
         for (region, row) in rows {
             do throws(HoldfastError) {
                 try view.proveDeadLetters(region, row)
+                // The keys alone: at their end they are as many as the table says.
+                try view.scanKeys(.dead(row.number)) { _ in true }
             } catch {
-                try note(error, "dead", .dead(row.number))
+                try note(error, "dead", .dead(row.number), region)
             }
         }
     }
 
-    private mutating func note(_ error: HoldfastError, _ code: String, _ table: Table) throws(HoldfastError) {
+    private mutating func note(
+        _ error: HoldfastError,
+        _ code: String,
+        _ table: Table,
+        _ region: RegionID? = nil
+    ) throws(HoldfastError) {
         guard error.code == .damaged else { throw error }
-        note(code, table, error.message, region: error.region)
+        note(code, table, error.message, region: error.region ?? region)
     }
 }

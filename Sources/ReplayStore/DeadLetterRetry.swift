@@ -118,9 +118,8 @@ extension StoreTransaction {
         try scan(table) { (key, value) throws(HoldfastError) in try chosen.take(key, value) }
         guard !chosen.rows.isEmpty else { return Settled(count: 0, isLast: true) }
         let retry = DeadLetterRetry(chosen, try regionRow(region).number, core.codec, level: 0, now: now)
-        guard let settled = try retryDead(region, retry) else {
-            preconditionFailure("dead letters of '\(region)' that were just read are not there")
-        }
+        // They were read just now: where one is not found by its key, the tree is out of order.
+        guard let settled = try retryDead(region, retry) else { throw HoldfastError.unordered(table) }
         return settled
     }
 

@@ -52,11 +52,17 @@ extension StoreView {
         guard let row = try regionRow(region) else { throw .unknownRegion(region) }
         try proveDeadLetters(region, row)
         let table = Table.dead(row.number)
-        try scan(table, from: Key.number(position)) { (key, value) throws(HoldfastError) in
-            let (position, dead) = try format("A dead letter of region '\(region)'") { () throws(FormatError) in
-                try DeadRow.read(key, value, in: table)
+        do throws(HoldfastError) {
+            try scan(table, from: Key.number(position)) { (key, value) throws(HoldfastError) in
+                let (position, dead) = try format("A dead letter of region '\(region)'") { () throws(FormatError) in
+                    try DeadRow.read(key, value, in: table)
+                }
+                return try body(DeadLetter(region, position, dead))
             }
-            return try body(DeadLetter(region, position, dead))
+        } catch {
+            var named = error
+            if error.code == .damaged { named.region = named.region ?? region }
+            throw named
         }
     }
 }

@@ -225,7 +225,7 @@ struct PageRows {
 
     func value(of key: [UInt8], in table: Table) throws(HoldfastError) -> [UInt8]? {
         guard let tree = trees[table] else { return nil }
-        return try pages { () throws(PageError) in try snapshot.value(of: key, in: tree) }
+        return try read(table) { () throws(PageError) in try snapshot.value(of: key, in: tree) }
     }
 
     func scan(
@@ -234,9 +234,9 @@ struct PageRows {
         _ body: (_ key: [UInt8], _ value: Span<UInt8>) throws(HoldfastError) -> Bool
     ) throws(HoldfastError) {
         guard let tree = trees[table] else { return }
-        var cursor = try pages { () throws(PageError) in try snapshot.cursor(tree, from: start) }
-        while try advance(&cursor) {
-            let value = try value(at: cursor)
+        var cursor = try read(table) { () throws(PageError) in try snapshot.cursor(tree, from: start) }
+        while try read(table, { () throws(PageError) in try cursor.next() }) {
+            let value = try read(table) { () throws(PageError) in try cursor.value() }
             guard try body(cursor.key, value.span) else { return }
         }
     }
@@ -247,28 +247,28 @@ struct PageRows {
         _ body: (_ key: [UInt8]) throws(HoldfastError) -> Bool
     ) throws(HoldfastError) {
         guard let tree = trees[table] else { return }
-        var cursor = try pages { () throws(PageError) in try snapshot.cursor(tree, from: start) }
-        while try advance(&cursor) { guard try body(cursor.key) else { return } }
+        var cursor = try read(table) { () throws(PageError) in try snapshot.cursor(tree, from: start) }
+        while try read(table, { () throws(PageError) in try cursor.next() }) {
+            guard try body(cursor.key) else { return }
+        }
     }
 
     func neighbours(of key: [UInt8], in table: Table) throws(HoldfastError) -> [(key: [UInt8], value: [UInt8])] {
         guard let tree = trees[table] else { return [] }
-        return try pages { () throws(PageError) in try snapshot.neighbours(of: key, in: tree) }
+        return try read(table) { () throws(PageError) in try snapshot.neighbours(of: key, in: tree) }
     }
 
-    private func advance(_ cursor: inout PageCursor) throws(HoldfastError) -> Bool {
+    /// Reads pages of a table, and says whose they are where that fails.
+    private func read<Result>(
+        _ table: Table,
+        _ body: () throws(PageError) -> Result
+    ) throws(HoldfastError) -> Result {
         do throws(PageError) {
-            return try cursor.next()
+            return try body()
         } catch {
-            throw HoldfastError(error)
-        }
-    }
-
-    private func value(at cursor: PageCursor) throws(HoldfastError) -> [UInt8] {
-        do throws(PageError) {
-            return try cursor.value()
-        } catch {
-            throw HoldfastError(error)
+            var named = error
+            if error.system == nil { named.what += ", in the table '\(table.name)'" }
+            throw HoldfastError(named)
         }
     }
 

@@ -74,9 +74,9 @@ import Testing
         }
     }
 
-    private func store(_ directory: TemporaryDirectory) throws -> String {
+    private func store(_ directory: TemporaryDirectory, _ kind: String = "short") throws -> String {
         let path = directory.appending("store")
-        let made = try Tool.run(["structure", "make", "short", path], program: Tool.path("CrashWorker"))
+        let made = try Tool.run(["structure", "make", kind, path], program: Tool.path("CrashWorker"))
         try #require(made.status == 0, "\(made.talk)")
         return path
     }
@@ -132,5 +132,25 @@ import Testing
                 #expect(found.whole == right, "\(table), bit \(bit)")
             }
         }
+    }
+
+    /// Opening has proved the branches; this one is damaged afterwards.
+    @Test("since a branch leads astray while the store is open end a retry with an error", .timeLimit(.minutes(1)))
+    func retried() async throws {
+        let directory = try TemporaryDirectory()
+        let path = try store(directory, "long")
+        let controller = try await RegionFailoverController.open(at: path, options: FoundStore.options)
+        let file = try PageFile(File(path + "/data.mdb", O_RDONLY))
+        let tables = try PageSnapshot(file, try file.newestMeta()).tables
+        let root = try #require(tables.first { $0.name == Array("dead/2".utf8) && $0.tree.depth == 2 }).tree.root
+        let bytes = try file.bytes(of: root)
+        // The second node's key, a position, gets its greatest bit: what is behind it is looked for before it.
+        let node = Int(bytes[18]) + Int(bytes[19]) << 8
+        let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path + "/data.mdb"))
+        try handle.seek(toOffset: root * 4096 + UInt64(node + 8))
+        try handle.write(contentsOf: Data([0x80]))
+        let error = await #expect(throws: HoldfastError.self) { try await controller.retryDeadLetters("eu") }
+        #expect(error?.code == .damaged, "\(String(describing: error))")
+        await controller.close()
     }
 }
