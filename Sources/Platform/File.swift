@@ -112,6 +112,8 @@ package struct FileIdentity: Sendable, Hashable {
     }
 
     private func fill(_ count: Int, with call: (UnsafeMutableRawPointer?, Int) -> Int) throws(SystemError) -> [UInt8] {
+        // All empty arrays are one, into which the initializer below would write its length: two threads at once would race.
+        guard count > 0 else { return [] }
         var failure: CInt = 0
         let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
             while true {

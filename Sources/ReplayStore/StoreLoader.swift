@@ -11,6 +11,8 @@ package final class StoreLoader {
     private let level: Int
     private let store: StoreID
     private var queues: [RegionID: LoadingQueue] = [:]
+    /// The last position that the dump goes to, for each region.
+    private var ends: [RegionID: UInt64] = [:]
     private var superblockRows: [Superblock.Name: [UInt8]] = [:]
     private var regionRows: [RegionID: RegionRow] = [:]
     /// What the store must have in the end.
@@ -98,6 +100,7 @@ package final class StoreLoader {
         self.level = level
         for region in regions {
             queues[region.region] = LoadingQueue(number: region.queue, anchors: region.anchors)
+            ends[region.region] = region.through
             try builder.make(.queue(region.queue))
             try builder.make(.seen(region.queue))
         }
@@ -213,7 +216,16 @@ package final class StoreLoader {
     ) throws(HoldfastError) -> StoreID {
         guard Set(regionRows.keys) == Set(queues.keys) else { throw Self.malformed("rows of regions are missing.") }
         var lasts: [RegionID: UInt64] = [:]
-        for left in leftMeanwhile { lasts[left.region] = max(lasts[left.region] ?? 0, left.last) }
+        for left in leftMeanwhile {
+            // No digest is over the trailer: what it says is believed as far as the dump itself goes.
+            guard let end = ends[left.region], left.last <= end else {
+                throw Self.malformed(
+                    "its trailer says that position \(left.last) of region '\(left.region)' left the queue, and the dump "
+                        + "does not go there."
+                )
+            }
+            lasts[left.region] = max(lasts[left.region] ?? 0, left.last)
+        }
         for (region, var queue) in queues {
             try flush(&queue)
             guard var row = regionRows[region] else { continue }

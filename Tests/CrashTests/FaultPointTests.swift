@@ -215,7 +215,10 @@ private struct KillTally {
         var tally = KillTally()
         for point in visits.keys.sorted(by: { $0.rawValue < $1.rawValue }) where Self.isOwn(point, of: scenario) {
             var site = try KillSite(scenario, seed: seed, template)
-            let count = Int.random(in: 1...max(1, visits[point] ?? 1), using: &random)
+            let most = max(1, visits[point] ?? 1)
+            let drawn = Int.random(in: 1...most, using: &random)
+            // The last sync of an upgrade leaves the new store, whatever is drawn for the other points.
+            let count = point == .upgradeSync ? most : drawn
             let comment: Comment = "\(scenario), point \(point), count \(count), seed \(seed)"
             var outcome = try site.run(life: 1, killing: (point, count))
             // Callers of one moment share commits, more or fewer: a last visit may not come.

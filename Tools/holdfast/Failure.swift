@@ -45,6 +45,8 @@ struct Failure: Error {
             let verb = HoldfastTool.verb
             switch error.code {
             case .notFound where error.message.contains("a store was here"): break
+            // It was open, and is somewhere else now: a new one in its place would hide it.
+            case .notFound where error.hasMovedAway: break
             case .notFound where Advice.mayMakeStore(at: path, verb: verb): break
             case .notFound:
                 error.message = Advice.missing(path, verb: verb, error.message)
@@ -133,6 +135,9 @@ extension HoldfastError {
         }
     }
 
+    /// Whether the store was open here, and its directory has gone elsewhere since.
+    fileprivate var hasMovedAway: Bool { message.contains(" any more: its directory was") }
+
     /// Whether the path leads to a data file.
     private var hasStore: Bool { path.map { FileSystem.exists($0 + "/data.mdb") } ?? false }
 
@@ -142,6 +147,7 @@ extension HoldfastError {
         let region = region?.rawValue ?? "REGION"
         return switch code {
         case .notFound where message.contains("a store was here"): "ls -la \(path)"
+        case .notFound where hasMovedAway: "ls -la \(shellQuoted(Advice.parent(of: self.path ?? "")))"
         case .notFound: "holdfast init \(path) --local us-east-1 --regions us-east-1,eu-west-1"
         case .unknownRegion, .illegalTransition, .noSecondaryAvailable, .staleEpoch: "holdfast region status \(path)"
         // There is nothing to look at any more, or nothing that a look would help.

@@ -77,13 +77,13 @@ struct Load: ParsableCommand {
         else {
             throw malformed(line, "its count or digest is not that of the lines before it")
         }
+        guard members["trailer"]?.stringValue == "holdfast", case .array(let ranges)? = members["acknowledgedMeanwhile"]
+        else { throw malformed(line, "it is not the trailer of a dump") }
         var left: [(region: RegionID, last: UInt64)] = []
-        if case .array(let ranges)? = members["acknowledgedMeanwhile"] {
-            for range in ranges {
-                guard let region = range.members?["region"]?.region, let last = range.members?["last"]?.unsignedValue
-                else { throw malformed(line, "a range that was acknowledged meanwhile is not one") }
-                left.append((region, last))
-            }
+        for range in ranges {
+            guard let region = range.members?["region"]?.region, let last = range.members?["last"]?.unsignedValue
+            else { throw malformed(line, "a range that was acknowledged meanwhile is not one") }
+            left.append((region, last))
         }
         let identity = try loading.loader.finish(store, leftMeanwhile: left)
         let output = Output()
