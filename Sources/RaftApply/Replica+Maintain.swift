@@ -11,8 +11,9 @@ extension Replica {
         let session = ReplicaSession(self)
         while !Task.isCancelled {
             do throws(HoldfastError) {
-                try await tellOthers()
-                try await compareDigests()
+                let digests = try await machine.storedDigests()
+                try await tellOthers(digests)
+                try await compareDigests(digests)
             } catch {
                 guard error.code == .logUnavailable || error.code == .outcomeUnknown else { return machine.stop(error) }
             }
@@ -28,10 +29,9 @@ extension Replica {
         return nil
     }
 
-    private func tellOthers() async throws(HoldfastError) {
+    private func tellOthers(_ digests: [UInt64: String]) async throws(HoldfastError) {
         let synced = try await machine.sync()
-        let stored = try await machine.storedDigests()
-        let newest = stored.max { $0.key < $1.key }
+        let newest = digests.max { $0.key < $1.key }
         try await log.report(
             MemberReport(
                 member: options.name,
@@ -46,9 +46,8 @@ extension Replica {
     /// Stops this replica where most of the members have another state, or where no state has most of them.
     ///
     /// A member that has not come to the same entry yet has no say about it.
-    private func compareDigests() async throws(HoldfastError) {
+    private func compareDigests(_ own: [UInt64: String]) async throws(HoldfastError) {
         let members = try await log.members()
-        let own = try await machine.storedDigests()
         for (index, digest) in own.sorted(by: { $0.key > $1.key }) {
             let votes = members.filter { $0.digestIndex == index && $0.member != options.name }.map(\.digest) + [digest]
             guard votes.count > 1, Set(votes).count > 1 else { continue }
