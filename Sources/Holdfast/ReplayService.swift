@@ -36,8 +36,12 @@ public struct ReplayStatus: Sendable, Hashable {
     public var entriesPerSecond: Double
     /// Sends that failed since the last one that did not.
     public var failures: UInt32
-    /// What the last failed send threw, or why the store could not go on; nil when a batch has been delivered since.
+    /// What the last failed send threw; nil when a batch has been delivered since.
     public var lastError: String?
+    /// Why the store could not do what the replay needs, such as an acknowledgement; nil once it could.
+    public var storeError: HoldfastError?
+    /// How often the store was asked in vain since.
+    public var storeFailures: UInt32
     /// When the region last received a batch; nil before.
     public var lastDeliveredAt: Timestamp?
     /// Entries that were sent more than once by this service.
@@ -48,6 +52,7 @@ public struct ReplayStatus: Sendable, Hashable {
         batchEntriesMax = 0
         entriesPerSecond = 0
         failures = 0
+        storeFailures = 0
         redeliveries = 0
     }
 }
@@ -95,8 +100,9 @@ public final class ReplayService: Sendable {
     /// acknowledged; after the grace it is cancelled, and its entries stay queued, whatever the sink throws. On return no
     /// sink runs. It can be run once.
     ///
-    /// A region that leaves the deployment meanwhile is waited for. After an error of the store it tries again, with waits
-    /// that grow.
+    /// A region that leaves the deployment meanwhile is waited for. After an error of the store, such as a full disk, it tries
+    /// again, with waits that grow, and ``ReplayStatus/storeError`` says why; what was delivered is then acknowledged without
+    /// sending it again. An error with the code `damaged` does not end by waiting: close the store and look at it.
     ///
     /// - Throws: ``HoldfastError``, with `unknownRegion` or `replayerActive` before anything is sent; with `closed`,
     ///   `poisoned` or `forkedChild` when the store has ended.

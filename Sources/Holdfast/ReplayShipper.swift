@@ -59,11 +59,6 @@ final class ReplayShipper: Sendable {
         /// Errors of the store since it last did what it was asked for.
         var troubles: UInt32 = 0
 
-        /// Nothing is to be sent, and the store has said so.
-        mutating func rest() {
-            busySince = nil
-            troubles = 0
-        }
     }
 
     /// The queue and its settings, as of one moment.
@@ -108,17 +103,25 @@ final class ReplayShipper: Sendable {
     /// Waits after an error of the store: no region and no entry is to blame, and the pace is nothing to it.
     private func waitOut(_ error: HoldfastError, _ progress: inout Progress) async {
         progress.troubles += 1
-        status.withLock { $0.lastError = error.description }
-        if progress.troubles.isPowerOfTwo {
+        let troubles = progress.troubles
+        status.withLock { ($0.storeError, $0.storeFailures) = (error, troubles) }
+        if troubles.isPowerOfTwo {
             log(
                 .error,
                 "The replay cannot go on; it tries again",
-                ["holdfast.failures": "\(progress.troubles)", "holdfast.error": "\(error)"]
+                ["holdfast.failures": "\(troubles)", "holdfast.error": "\(error)"]
             )
         }
-        let most = progress.pace.settings.backoffMaxMilliseconds(after: progress.troubles)
+        let most = progress.pace.settings.backoffMaxMilliseconds(after: troubles)
         progress.retryAt = elapsed + Int64.random(in: 0...most)
         while !isEnding, progress.retryAt > elapsed { await sleep(progress.retryAt - elapsed) }
+    }
+
+    /// Notes that the store has done what it was asked for.
+    private func storeWorks(_ progress: inout Progress) {
+        guard progress.troubles > 0 else { return }
+        progress.troubles = 0
+        status.withLock { ($0.storeError, $0.storeFailures) = (nil, 0) }
     }
 
     /// Looks at the queue, and waits or sends.
@@ -132,7 +135,11 @@ final class ReplayShipper: Sendable {
         progress.isAway = false
         progress.pace.set(look.settings)
         publish(progress, look)
-        if look.row.isPaused || look.row.entries == 0 { progress.rest() }
+        if look.row.isPaused || look.row.entries == 0 {
+            // Nothing is to be sent, and the store has said so.
+            progress.busySince = nil
+            storeWorks(&progress)
+        }
         if look.row.isPaused { return try await waitOutPause(look) }
         guard look.row.entries > 0 else { return await store.signal.wait(for: region, after: look.version) }
         let allowance = progress.pace.allowance(at: elapsed)
@@ -209,10 +216,10 @@ final class ReplayShipper: Sendable {
         switch outcome {
         case .givenBack: return
         case .delivered:
-            try await batch.acknowledge()
+            try await acknowledge(batch, &progress)
             progress.attempts = 0
             progress.retryAt = 0
-            progress.troubles = 0
+            storeWorks(&progress)
             progress.pace.succeeded(entries: batch.entries.count, after: milliseconds, at: elapsed)
             metrics.delivered(milliseconds: milliseconds)
             let now = controller.now
@@ -233,6 +240,25 @@ final class ReplayShipper: Sendable {
             failed(&progress, reason, isFinding: isFinding)
             if look.settings.attemptsMax != nil { progress.suspectThrough = batch.through }
             try await count(batch, look, reason, &progress)
+            storeWorks(&progress)
+        }
+    }
+
+    /// Takes what was delivered out of the queue, however often the store has to be asked: the region is not sent the same
+    /// again because the store could not note that it has it.
+    private func acknowledge(_ batch: ReplayBatch, _ progress: inout Progress) async throws(HoldfastError) {
+        while true {
+            do throws(HoldfastError) {
+                try await batch.acknowledge()
+                return
+            } catch {
+                switch error.code {
+                case .closed, .poisoned, .forkedChild, .staleToken, .unknownRegion: throw error
+                default:
+                    await waitOut(error, &progress)
+                    if isEnding { throw error }
+                }
+            }
         }
     }
 

@@ -13,8 +13,11 @@ package struct LMDBError: Error, Sendable, Hashable, CustomStringConvertible {
     /// Whether LMDB has no page left in its map.
     package var isMapFull: Bool { status == MDB_MAP_FULL }
     /// Whether the file is not what LMDB wrote.
+    ///
+    /// `MDB_BAD_TXN` is that, too: every other failure of a transaction is told by the call that met it, and ends the
+    /// transaction. Only `mdb_cursor_open` keeps to itself that the root of a database cannot be used.
     package var isDamage: Bool {
-        [MDB_CORRUPTED, MDB_PAGE_NOTFOUND, MDB_INVALID, MDB_VERSION_MISMATCH].contains(status)
+        [MDB_CORRUPTED, MDB_PAGE_NOTFOUND, MDB_INVALID, MDB_VERSION_MISMATCH, MDB_BAD_TXN].contains(status)
     }
     /// Whether LMDB does nothing any more, after an earlier failure.
     package var isPanic: Bool { status == MDB_PANIC }

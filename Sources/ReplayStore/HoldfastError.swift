@@ -94,7 +94,7 @@ public struct HoldfastError: Error, Sendable, Hashable {
         /// An earlier failure left unknown what is on disk, so this handle does nothing any more.
         ///
         /// Everything acknowledged before is durable. Open the store again; append again what was not acknowledged:
-        /// the identity of a write makes that safe.
+        /// the identity of a write makes that safe. Where ``HoldfastError/cause`` is `damaged`, look at the store first.
         public static var poisoned: Self { Self(.poisoned) }
         /// This process has the store open already.
         ///
@@ -237,6 +237,8 @@ public struct HoldfastError: Error, Sendable, Hashable {
     public var identity: WriteIdentity?
     /// The identity up to which all were forgotten, for ``Code/identityBelowFloor``.
     public var floor: WriteIdentity?
+    /// What the earlier failure was, for ``Code/poisoned``.
+    public package(set) var cause: Code?
     /// Whether the call is larger than the limit, for ``Code/full``: then it waits for room in vain.
     public package(set) var neverFits = false
     /// The store's directory.

@@ -319,13 +319,13 @@ final class StoreWriter: Sendable {
     }
 
     private func poison(_ error: HoldfastError, _ core: StoreCore) {
-        var poisoned = HoldfastError(
-            code: .poisoned,
-            message:
-                "The store does nothing any more, since what is on the disk became unknown: \(error.message) Close "
-                + "it and open it again; everything acknowledged is there. Append again what was not: a write that did "
-                + "arrive is not queued twice."
-        )
+        let advice =
+            error.code == .damaged
+            ? "since the data file is damaged: \(error.message)"
+            : "since what is on the disk became unknown: \(error.message) Close it and open it again; everything "
+                + "acknowledged is there. Append again what was not: a write that did arrive is not queued twice."
+        var poisoned = HoldfastError(code: .poisoned, message: "The store does nothing any more, \(advice)")
+        poisoned.cause = error.code
         poisoned.systemCall = error.systemCall
         core.options.logger.critical("The store is poisoned", metadata: ["holdfast.error": "\(error)"])
         staged.withLock { $0.poison = poisoned }

@@ -87,6 +87,27 @@ import Testing
         #expect(try store.run("check", "--level", "full").status == 0)
     }
 
+    @Test("refuses to bring a part of a key back where the rest would come before it") func partOfKey() throws {
+        let receiver = try Receiver(1...1)
+        let store = receiver.store
+        try store.run("region replay", "eu", "--attempts-max", "1", "--exhausted", "parkKey")
+        let lines = (2...9).map { #"{"origin":"us","incarnation":0,"sequence":\#($0),"key":"k\#($0 % 2)","value":"v"}"# + "\n" }
+        try store.run("append", "--region", "eu", input: lines.joined())
+        _ = try receiver.run(#"cat > in; ! grep -qE '"key":"k[01]"' in"#, "--once")
+        #expect(try positions(store) == Array(1...9))
+        let part = try store.run("dlq retry", "--region", "eu", "--position", "2", "--position", "4")
+        #expect(part.status == 1)
+        #expect(part.talk.contains(": 6, 8 are of the same keys"), "\(part.talk)")
+        #expect(part.talk.contains("  holdfast dlq retry \(store.path) --region eu --key k0\n"))
+        #expect(try positions(store) == Array(1...9))
+        let whole = ["2", "4", "6", "8"].flatMap { ["--position", $0] }
+        let all = try Tool.run(["dlq", "retry", store.path, "--region", "eu"] + whole)
+        #expect(all.status == 0, "\(all.talk)")
+        #expect(try positions(store) == [1, 3, 5, 7, 9])
+        try store.run("region replay", "eu", "--exhausted", "park")
+        #expect(try store.run("dlq retry", "--region", "eu", "--position", "3").status == 0)
+    }
+
     @Test("drops nothing before it is told twice, and then names it in the ledger") func drop() throws {
         let store = try parked([7, 8, 9, 21]).store
         let plan = try store.run("dlq drop", "--region", "eu", "--all")

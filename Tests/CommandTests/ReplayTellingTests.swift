@@ -48,6 +48,39 @@ import Testing
         try bytes.write(to: file)
     }
 
+    @Test("says at once that the store cannot note what was delivered, sends it once, and ends with the reason")
+    func refusedAcknowledgement() throws {
+        let receiver = try Receiver(1...20)
+        let replay = ["replay", receiver.store.path, "--region", "eu", "--once", "--exec"]
+        let received = "cat >> '\(receiver.path)/received'"
+        // The data file is at its limit: an acknowledgement finds no page that it could write.
+        let script = #"ulimit -f 64 && exec "$@""#
+        let arguments = ["-c", script, "sh", Tool.path()] + replay + [received]
+        let limited = try Tool.run(arguments, program: "/bin/sh")
+        let waiting = try receiver.store.statistics("eu")["entries"] as? Int ?? 0
+        #expect(limited.status == 1 && waiting > 0, "\(limited.talk)")
+        #expect(limited.talk.contains("holdfast: eu waits for the store, which is asked again: "), "\(limited.talk)")
+        #expect(limited.talk.contains("could not note is sent again. Region eu has received"), "\(limited.talk)")
+        let first = try receiver.sequences()
+        #expect(first == Array(1...first.count))
+        let after = try Tool.run(replay + [received])
+        #expect(after.status == 0, "\(after.talk)")
+        #expect(try receiver.sequences() == first + Array((21 - waiting)...20))
+    }
+
+    @Test(
+        "ends with exit 65 when the data file is damaged under it, whatever it was asked to wait for",
+        arguments: [["--once"], ["--give-up-after", "1h"]]
+    )
+    func damagedStore(options: [String]) throws {
+        let receiver = try Receiver(1...20)
+        let damage = "dd if=/dev/zero of='\(receiver.store.path)/data.mdb' bs=4096 seek=2 count=14 conv=notrunc status=none"
+        let script = "cat >> '\(receiver.path)/received'; \(damage)"
+        let outcome = try Tool.run(["replay", receiver.store.path, "--region", "eu", "--exec", script] + options)
+        #expect(!outcome.isSignalled && outcome.status == 65, "\(outcome.talk)")
+        #expect(try receiver.sequences() == Array(1...16))
+    }
+
     @Test("counts what a limit took meanwhile") func dropped() throws {
         let receiver = try Receiver(1...20)
         try receiver.store.run("region limits", "eu", "--age", "1ms", "--overflow", "dropOldest", "--yes")

@@ -205,6 +205,39 @@ private func queue(_ controller: RegionFailoverController) async throws -> Queue
         await controller.close()
     }
 
+    @Test("acknowledges what was delivered once the store can, without sending it again, and says why it waits")
+    func refusedAcknowledgement() async throws {
+        let time = SteppedTime()
+        let deployment = try await Deployment(source: time)
+        let controller = deployment.controller
+        try await controller.append((1...3).map { write($0) }, to: region)
+        let (received, holds) = (Received(), (WriterHold(), WriterHold()))
+        let sink: ReplaySink = { batch in
+            received.take(batch)
+            guard batch.first == 1 else { return }
+            // The acknowledgement meets the failure in the transaction behind the one that is held up.
+            holds.0.begin(controller)
+            await holds.0.held()
+            holds.1.begin(controller, failingWith: HoldfastError(code: .full, message: "a test"))
+            try await until { controller.staged.controls == 1 }
+        }
+        try await shipping(controller, sink) { service in
+            try await until { controller.staged.controls == 2 }
+            holds.1.letGo()
+            holds.0.letGo()
+            try await until { service.status(of: region)?.storeError != nil }
+            let failed = service.status(of: region)
+            #expect((failed?.storeError?.code, failed?.storeFailures, failed?.lastError) == (.full, 1, nil))
+            #expect(try await queue(controller).entries == 3)
+            try await time.advance { try await queue(controller).entries == 0 }
+            try await until { service.status(of: region)?.storeError == nil }
+            let mended = service.status(of: region)
+            #expect((mended?.storeFailures, mended?.redeliveries, mended?.failures) == (0, 0, 0))
+        }
+        #expect(received.all.map(\.position) == [1, 2, 3])
+        await controller.close()
+    }
+
     @Test("sends to a region again that left the deployment and came back")
     func comesBack() async throws {
         let lines = LogLines()

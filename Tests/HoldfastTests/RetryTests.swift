@@ -65,7 +65,7 @@ import Testing
         }
         let refusing: ReplaySink = { _ in throw CancellationError() }
         try await shipping(controller, refusing) { [controller] service in
-            try await until { service.status(of: region)?.lastError?.contains("address space") == true }
+            try await until { service.status(of: region)?.storeError?.field == "map" }
             for position in 1...20 as ClosedRange<UInt64> {
                 try await controller.acknowledge(other, through: position)
             }

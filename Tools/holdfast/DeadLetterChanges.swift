@@ -8,8 +8,8 @@ extension DeadLetterQueue {
         static let configuration = CommandConfiguration(
             abstract: "Queue dead letters again, behind everything that waits.",
             discussion: """
-                Each gets a new position. Under 'parkKey' retry all of a key together: a write whose key still has a \
-                dead letter is parked again.
+                Each gets a new position. Under 'parkKey' all of a key go together, since a write whose key still has \
+                a dead letter is parked again, behind that: a part of them is refused with exit 1.
 
                 Example:
                   holdfast dlq retry ./store --region eu-west-1 --key user:7
@@ -28,6 +28,7 @@ extension DeadLetterQueue {
             let (retried, left) = try await argument.withController { controller in
                 let found = try await controller.deadPositions(region, selection.selection)
                 try selection.checkFound(found, region, argument.store)
+                try await checkKeys(controller, found)
                 let retried = try await controller.retryDeadLetters(region, selection.selection)
                 return (retried, try await controller.pending(for: region).dead)
             }
@@ -39,6 +40,35 @@ extension DeadLetterQueue {
                 [("region", region.rawValue), ("queued again", "\(retried)"), ("dead letters left", "\(left)")]
             )
         }
+
+        /// Refuses a part of a key's dead letters where the rest would park them again, in another order.
+        private func checkKeys(_ controller: RegionFailoverController, _ found: Set<UInt64>) async throws {
+            guard !selection.positions.isEmpty else { return }
+            guard try await controller.replaySettings(for: region).exhaustion == .parkKey else { return }
+            var (chosen, left): (Set<[UInt8]>, [DeadLetter]) = ([], [])
+            try await controller.eachDeadLetter(region) { letter in
+                if found.contains(letter.position) { chosen.insert(letter.write.key) }
+            }
+            try await controller.eachDeadLetter(region) { letter in
+                guard left.count < Self.lettersNamed, !found.contains(letter.position) else { return }
+                if chosen.contains(letter.write.key) { left.append(letter) }
+            }
+            guard let first = left.first else { return }
+            let positions = left.map { "\($0.position)" }.joined(separator: ", ")
+            let more = left.count < Self.lettersNamed ? "" : " and perhaps others"
+            throw Failure(
+                .other,
+                code: "partOfKey",
+                "Under 'parkKey' the dead letters of a key are retried together: \(positions)\(more) are of the same keys, "
+                    + "would park again what is retried, and come before it. Nothing was queued.",
+                next: "holdfast dlq retry \(shellQuoted(argument.store)) --region \(region) --key "
+                    + shellQuoted(first.write.keyText),
+                [("region", .string(region.rawValue)), ("positions", .array(left.map { .unsigned($0.position) }))]
+            )
+        }
+
+        /// So many of those that are left are named.
+        private static let lettersNamed = 8
     }
 
     /// `holdfast dlq drop`.
@@ -158,13 +188,19 @@ extension RegionFailoverController {
     /// The positions of the dead letters that a selection names.
     fileprivate func deadPositions(_ region: RegionID, _ selection: DeadLetterSelection) async throws -> Set<UInt64> {
         var found: Set<UInt64> = []
+        try await eachDeadLetter(region) { letter in
+            if selection.matches(letter.position, letter.write) { found.insert(letter.position) }
+        }
+        return found
+    }
+
+    /// Calls `body` with every dead letter of a region, in the order of their positions; few are held at once.
+    fileprivate func eachDeadLetter(_ region: RegionID, _ body: (DeadLetter) -> Void) async throws {
         var next: UInt64 = 0
         while true {
             let letters = try await deadLetters(for: region, from: next, limit: 256)
-            guard let last = letters.last else { return found }
-            for letter in letters where selection.matches(letter.position, letter.write) {
-                found.insert(letter.position)
-            }
+            guard let last = letters.last else { return }
+            for letter in letters { body(letter) }
             next = last.position + 1
         }
     }

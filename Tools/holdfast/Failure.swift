@@ -103,6 +103,13 @@ struct Failure: Error {
         self.init(status, code: code, "The input '\(name ?? "-")' cannot be read: \(error.description).")
     }
 
+    /// Adds members to the object for standard error, in place of those with the same names.
+    mutating func add(_ more: [(String, JSON)]) {
+        guard case .object(let outer) = json, case .object(let members)? = outer.first?.1 else { return }
+        let kept = members.filter { member in !more.contains { $0.0 == member.0 } }
+        json = .object([("error", .object(kept + more))])
+    }
+
     /// The object for standard error, with the command to type next.
     var line: String {
         guard let next, case .object(let outer) = json, case .object(let members)? = outer.first?.1 else {
@@ -121,6 +128,7 @@ extension HoldfastError {
         switch code {
         case .unknownRegion, .invalidConfiguration: .usage
         case .damaged, .incomplete: .damaged
+        case .poisoned where cause == .damaged: .damaged
         // The input is at fault, as with a malformed line.
         case .tooLarge, .identityConflict: .damaged
         case .notFound: .notFound
@@ -154,6 +162,7 @@ extension HoldfastError {
         case .damaged where HoldfastTool.verb == "recover": nil
         // What is wrong with a page shows in a walk over the pages.
         case .damaged where message.contains("The data file"): "holdfast check \(path) --level deep"
+        case .poisoned where cause == .damaged: "holdfast check \(path) --level deep"
         case .damaged: "holdfast check \(path) --level full"
         case .full where !hasStore: nil
         case .needsResync: "holdfast region clear-resync \(path) \(region)"

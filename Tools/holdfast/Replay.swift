@@ -31,7 +31,9 @@ struct Replay: AsyncParsableCommand {
 
             For cron: --once ends when the queue is empty, and fails with exit 1 when the replay is paused; \
             --give-up-after fails with exit 75 when a region cannot be reached: try later. Where entries were found \
-            damaged the others are sent, and the exit is 65.
+            damaged the others are sent, and the exit is 65. An error of the store is told at once, and what was delivered \
+            is acknowledged when the store can again; a damaged store ends the replay with exit 65, and with --once any \
+            other error that stays for a second does, with 74 when the system refused a write.
 
             Examples:
               holdfast replay ./store --region eu --once --give-up-after 10min \\
@@ -108,46 +110,51 @@ struct Replay: AsyncParsableCommand {
     /// Says what came of it, and fails where it did not come out well.
     private func tell(_ end: ReplayRun.End, _ summary: ReplaySummary) throws {
         let store = shellQuoted(argument.store)
-        let resume = "holdfast region resume \(store) \(region)"
-        let failure: (status: ExitStatus, code: String, message: String, next: String?)? =
-            switch end {
-            case .paused(let reason):
-                (
-                    .other, "paused",
-                    "The replay to region '\(region)' is paused\(reason.isEmpty ? "" : ": \(printable(reason))").",
-                    resume
-                )
-            case .gaveUp(let milliseconds):
-                (
-                    .inUse, "gaveUp",
-                    "No entry has left the queue of region '\(region)' for \(durationText(milliseconds)).",
-                    "holdfast queues \(store)"
-                )
-            case .cancelled:
-                (.other, "cancelled", "The second signal cancelled the send; its entries stay queued.", nil)
-            case .empty, .signalled, .outputClosed: nil
-            }
-        guard failure != nil || summary.lost > 0 else {
+        var failure = failure(of: end)
+        if summary.lost > 0 {
+            let said = failure.map { "\($0.message) " } ?? ""
+            failure = Failure(.damaged, code: "damaged", "\(said)\(summary.sentences) The region needs a resynchronisation.")
+            failure?.next = "holdfast lost \(store) --region \(region)"
+        } else {
+            failure?.message += " \(summary.sentences)"
+        }
+        guard var failure else {
             return talk(asJSON ? summary.json.line : printable(summary.text(store: argument.store), keepingLines: true))
         }
-        let members: [(String, JSON)] = [("region", .string(region.rawValue)), ("summary", summary.json)]
-        let words = [failure?.message, summary.sentences].compactMap(\.self).joined(separator: " ")
-        guard summary.lost > 0 else {
-            throw Failure(
-                failure?.status ?? .other,
-                code: failure?.code ?? "other",
-                words,
-                next: failure?.next,
-                members
+        failure.add([
+            ("message", .string(failure.message)), ("region", .string(region.rawValue)), ("summary", summary.json),
+        ])
+        throw failure
+    }
+
+    /// Why the replay has not come out well; nil where it has.
+    private func failure(of end: ReplayRun.End) -> Failure? {
+        let store = shellQuoted(argument.store)
+        switch end {
+        case .empty, .signalled, .outputClosed: return nil
+        case .paused(let reason):
+            let why = reason.isEmpty ? "" : ": \(printable(reason))"
+            return Failure(
+                .other,
+                code: "paused",
+                "The replay to region '\(region)' is paused\(why).",
+                next: "holdfast region resume \(store) \(region)"
             )
+        case .gaveUp(let milliseconds, let error):
+            let why = error.map { " The store: \(Failure($0.at(argument.store)).message)" } ?? ""
+            return Failure(
+                .inUse,
+                code: "gaveUp",
+                "No entry has left the queue of region '\(region)' for \(durationText(milliseconds)).\(why)",
+                next: "holdfast queues \(store)"
+            )
+        case .storeFailed(let error):
+            var failure = Failure(error.at(argument.store))
+            failure.message += " What the region has received meanwhile and the store could not note is sent again."
+            return failure
+        case .cancelled:
+            return Failure(.other, code: "cancelled", "The second signal cancelled the send; its entries stay queued.")
         }
-        throw Failure(
-            .damaged,
-            code: "damaged",
-            "\(words) The region needs a resynchronisation.",
-            next: "holdfast lost \(store) --region \(region)",
-            members
-        )
     }
 }
 

@@ -257,4 +257,16 @@ final class ReplayReceiver: Sendable {
             ?? "To go on, end this process, then run: holdfast region resume \(shellQuoted(store)) \(region)"
         talk("holdfast: \(region) is paused\(why). \(then)")
     }
+
+    /// Says that the store cannot do its part for now.
+    func tell(_ error: HoldfastError, _ region: RegionID, _ store: String) {
+        endProgress()
+        let failure = Failure(error.at(store))
+        guard !telling.asJSON else {
+            return talk(
+                JSON.object([("region", .string(region.rawValue)), ("storeError", .string(failure.message))]).line
+            )
+        }
+        talk("holdfast: \(region) waits for the store, which is asked again: \(printable(failure.message))")
+    }
 }

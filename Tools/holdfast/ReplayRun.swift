@@ -11,8 +11,10 @@ final class ReplayRun: Sendable {
         case signalled, cancelled
         /// Nobody reads standard output any more.
         case outputClosed
-        /// No entry has left the queue for so many milliseconds.
-        case gaveUp(Int64)
+        /// No entry has left the queue for so many milliseconds; the store's error is the reason, where it has one.
+        case gaveUp(Int64, HoldfastError?)
+        /// The store cannot do its part, and waiting does not mend it.
+        case storeFailed(HoldfastError)
     }
 
     private enum Event: Sendable {
@@ -33,6 +35,8 @@ final class ReplayRun: Sendable {
 
     /// How often the queue is looked at, in milliseconds.
     private static let lookEveryMilliseconds: UInt64 = 250
+    /// With `--once` the store is asked again for so long.
+    private static let storeTroubleNanoseconds: UInt64 = 1_000_000_000
     /// Signals that come so soon after the first are the same one: `timeout` and terminals send to a whole group too.
     private static let sameSignalNanoseconds: UInt64 = 200_000_000
 
@@ -110,12 +114,14 @@ final class ReplayRun: Sendable {
     /// Returns when the queue is empty, the replay is paused, nobody reads what comes out, or nothing moves for too long.
     private func watch() async throws -> Event {
         var told: Pause?
+        var trouble: Trouble?
         var head: UInt64?
         var since = System.monotonicNanoseconds
         while !Task.isCancelled {
             let queue = try await controller.statistics(of: region)
             if receiver.isOutputClosed { return .stop(.outputClosed) }
             if once, queue.entries == 0 { return .stop(.empty) }
+            if let error = lasting(&trouble) { return .stop(.storeFailed(error)) }
             let pause = Pause(queue, now: controller.now)
             if once, let pause { return .stop(.paused(pause.reason)) }
             if let pause, pause != told { receiver.tell(pause, region, store) }
@@ -125,7 +131,9 @@ final class ReplayRun: Sendable {
                 (head, since) = (queue.headPosition, now)
             }
             let stalled = (now - since) / 1_000_000
-            if let most = giveUpAfterMilliseconds, stalled >= most { return .stop(.gaveUp(Int64(clamping: most))) }
+            if let most = giveUpAfterMilliseconds, stalled >= most {
+                return .stop(.gaveUp(Int64(clamping: most), trouble?.error))
+            }
             let wait = min(Self.lookEveryMilliseconds, giveUpAfterMilliseconds.map { $0 - stalled } ?? .max)
             guard queue.entries > 0, pause == nil else {
                 // Ends early when it is cancelled, and the loop with it.
@@ -140,6 +148,28 @@ final class ReplayRun: Sendable {
             }
         }
         return .nothing
+    }
+
+    /// An error of the store, and since when there has been one.
+    private struct Trouble {
+        var error: HoldfastError
+        var since: UInt64
+    }
+
+    /// Tells an error of the store that is there now, and gives it when waiting does not help.
+    private func lasting(_ trouble: inout Trouble?) -> HoldfastError? {
+        guard let status = service.status(of: region), let error = status.storeError else {
+            trouble = nil
+            return nil
+        }
+        let now = System.monotonicNanoseconds
+        let since = trouble?.since ?? now
+        let isLasting = now - since >= Self.storeTroubleNanoseconds && status.storeFailures > 1
+        // Nothing mends damage while the store is open.
+        if error.code == .damaged || once && isLasting { return error }
+        if error != trouble?.error { receiver.tell(error, region, store) }
+        trouble = Trouble(error: error, since: since)
+        return nil
     }
 
     /// A pause that holds now.
