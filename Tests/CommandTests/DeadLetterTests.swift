@@ -91,7 +91,9 @@ import Testing
         let receiver = try Receiver(1...1)
         let store = receiver.store
         try store.run("region replay", "eu", "--attempts-max", "1", "--exhausted", "parkKey")
-        let lines = (2...9).map { #"{"origin":"us","incarnation":0,"sequence":\#($0),"key":"k\#($0 % 2)","value":"v"}"# + "\n" }
+        let lines = (2...9).map {
+            #"{"origin":"us","incarnation":0,"sequence":\#($0),"key":"k\#($0 % 2)","value":"v"}"# + "\n"
+        }
         try store.run("append", "--region", "eu", input: lines.joined())
         _ = try receiver.run(#"cat > in; ! grep -qE '"key":"k[01]"' in"#, "--once")
         #expect(try positions(store) == Array(1...9))

@@ -74,7 +74,8 @@ import Testing
     )
     func damagedStore(options: [String]) throws {
         let receiver = try Receiver(1...20)
-        let damage = "dd if=/dev/zero of='\(receiver.store.path)/data.mdb' bs=4096 seek=2 count=14 conv=notrunc status=none"
+        let file = "'\(receiver.store.path)/data.mdb'"
+        let damage = "dd if=/dev/zero of=\(file) bs=4096 seek=2 count=14 conv=notrunc status=none"
         let script = "cat >> '\(receiver.path)/received'; \(damage)"
         let outcome = try Tool.run(["replay", receiver.store.path, "--region", "eu", "--exec", script] + options)
         #expect(!outcome.isSignalled && outcome.status == 65, "\(outcome.talk)")

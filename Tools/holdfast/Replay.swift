@@ -113,7 +113,8 @@ struct Replay: AsyncParsableCommand {
         var failure = failure(of: end)
         if summary.lost > 0 {
             let said = failure.map { "\($0.message) " } ?? ""
-            failure = Failure(.damaged, code: "damaged", "\(said)\(summary.sentences) The region needs a resynchronisation.")
+            let words = "\(said)\(summary.sentences) The region needs a resynchronisation."
+            failure = Failure(.damaged, code: "damaged", words)
             failure?.next = "holdfast lost \(store) --region \(region)"
         } else {
             failure?.message += " \(summary.sentences)"
