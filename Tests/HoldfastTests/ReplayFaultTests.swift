@@ -213,8 +213,9 @@ private func queue(_ controller: RegionFailoverController) async throws -> Queue
         try await controller.append((1...3).map { write($0) }, to: region)
         let (received, holds) = (Received(), (WriterHold(), WriterHold()))
         let sink: ReplaySink = { batch in
+            let isFirst = received.all.isEmpty
             received.take(batch)
-            guard batch.first == 1 else { return }
+            guard isFirst else { return }
             // The acknowledgement meets the failure in the transaction behind the one that is held up.
             holds.0.begin(controller)
             await holds.0.held()
