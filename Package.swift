@@ -206,7 +206,7 @@ let package = Package(
                 "CrashWorker", "DiskWorker", "KillWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport",
                 "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover", log,
             ],
-            exclude: ["faults.c", "killer.c", "recorder.c", "statfs.c", "stopper.c"],
+            exclude: ["faults.c", "killer.c", "mutants.py", "recorder.c", "statfs.c", "stopper.c"],
             swiftSettings: strict
         ),
         .testTarget(
