@@ -115,7 +115,7 @@ MUTANTS = [
     ),
     (
         "nothing is kept for acknowledgements on a full disk",
-        STORE + "SpaceKeeper.swift",
+        STORE + "StoreWriter.swift",
         "if appends.isEmpty, controls.allSatisfy(\\.puts.isEmpty) { core.space.makeRoomToRemove() }",
         "",
         "FullAcknowledgeTests|FullDiskTests",
