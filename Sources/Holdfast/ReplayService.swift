@@ -65,7 +65,7 @@ public struct ReplayStatus: Sendable, Hashable {
 /// and how often is up to ``ReplaySettings``, which can be changed at any moment and are kept in the store, as are pauses and
 /// the number of attempts. Delivery is at least once: see the article "Exactly once" for the receiver's side.
 public final class ReplayService: Sendable {
-    private let controller: RegionFailoverController
+    private let queues: any ReplayQueues
     private let shippers: [RegionID: ReplayShipper]
     private let stop = QueueSignal()
 
@@ -75,15 +75,19 @@ public final class ReplayService: Sendable {
     ///   - controller: Whose queues are sent. It is not closed by the service.
     ///   - sinks: For each region how a batch is sent to it; the queues of other regions wait.
     ///   - graceMilliseconds: How long a send may still take when the service shuts down gracefully.
-    public init(
+    public convenience init(
         _ controller: RegionFailoverController,
         sinks: [RegionID: ReplaySink],
         graceMilliseconds: Int64 = 10_000
     ) {
-        self.controller = controller
+        self.init(OwnQueues(controller: controller), sinks: sinks, graceMilliseconds: graceMilliseconds)
+    }
+
+    package init(_ queues: any ReplayQueues, sinks: [RegionID: ReplaySink], graceMilliseconds: Int64) {
+        self.queues = queues
         var shippers: [RegionID: ReplayShipper] = [:]
         for (region, sink) in sinks {
-            shippers[region] = ReplayShipper(controller, region, sink, stop, graceMilliseconds: graceMilliseconds)
+            shippers[region] = ReplayShipper(queues, region, sink, stop, graceMilliseconds: graceMilliseconds)
         }
         self.shippers = shippers
     }
@@ -122,11 +126,11 @@ public final class ReplayService: Sendable {
     /// Lets ``run()`` return when the sends that are under way have ended.
     public func shutDown() {
         stop.end()
-        controller.store.signal.wakeAll()
+        queues.store.signal.wakeAll()
     }
 
     private func ship() async -> HoldfastError? {
-        let known = Set(controller.configuration.regions)
+        let known = Set(queues.regions)
         if let unknown = shippers.keys.sorted().first(where: { !known.contains($0) }) { return .unknownRegion(unknown) }
         var taken: [(shipper: ReplayShipper, replayer: Replayer)] = []
         for shipper in shippers.values {

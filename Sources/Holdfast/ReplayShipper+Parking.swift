@@ -14,22 +14,16 @@ extension ReplayShipper {
         _ reason: String
     ) async throws(HoldfastError) -> UInt64 {
         guard let first = entries.first, let last = entries.last else { return 0 }
-        let (region, clock, positions) = (region, controller.machine.clock, first.position...last.position)
-        let sizes = entries.map { DeadRow.bytesMax(rawBytes: $0.write.rawBytes) }
-        let parked = try await store.transact(adding: sizes) { (transaction) throws(HoldfastError) in
-            try transaction.park(
-                region,
-                queue: queue,
-                positions,
-                cause: cause,
-                attempts: attempts,
-                reason: reason,
-                now: clock.now
-            ).parked
-        }
-        if parked > 0 {
-            log(.error, "Entries were parked as dead letters", position(positions.lowerBound, reason, parked))
-        }
+        let parking = ParkedEntries(
+            queue: queue,
+            positions: first.position...last.position,
+            cause: cause,
+            attempts: attempts,
+            reason: reason,
+            rowBytes: entries.map { DeadRow.bytesMax(rawBytes: $0.write.rawBytes) }
+        )
+        let parked = try await queues.park(parking, of: region)
+        if parked > 0 { log(.error, "Entries were parked as dead letters", position(first.position, reason, parked)) }
         return parked
     }
 
@@ -52,12 +46,12 @@ extension ReplayShipper {
             return false
         }
         // Not sent, so the pace is nothing to them: as many as a transaction takes well.
-        let clock = controller.machine.clock
+        let queues = queues
         let all = try await store.readHead(
             region,
             entriesMax: Self.followersMax,
             bytesMax: Self.followersBytesMax,
-            now: { clock.now }
+            now: { queues.now }
         )
         guard all.queue == head.queue, let first = all.entries.first, keys.contains(first.write.key) else {
             return true

@@ -6,7 +6,7 @@ internal import ReplayStore
 
 /// Sends one region its queue: one task, one batch in flight.
 final class ReplayShipper: Sendable {
-    let controller: RegionFailoverController
+    let queues: any ReplayQueues
     let region: RegionID
     private let send: ReplaySend
     private let stop: QueueSignal
@@ -14,22 +14,22 @@ final class ReplayShipper: Sendable {
     let status: Lock<ReplayStatus>
 
     init(
-        _ controller: RegionFailoverController,
+        _ queues: any ReplayQueues,
         _ region: RegionID,
         _ sink: @escaping ReplaySink,
         _ stop: QueueSignal,
         graceMilliseconds: Int64
     ) {
-        self.controller = controller
+        self.queues = queues
         self.region = region
-        self.send = ReplaySend(sink, controller.machine.clock.source, stop, graceMilliseconds: graceMilliseconds)
+        self.send = ReplaySend(sink, queues.source, stop, graceMilliseconds: graceMilliseconds)
         self.stop = stop
         self.metrics = ReplayMetrics(region)
         self.status = Lock(ReplayStatus(region))
     }
 
-    var store: ReplayStore { controller.store }
-    private var time: any TimeSource { controller.machine.clock.source }
+    var store: ReplayStore { queues.store }
+    private var time: any TimeSource { queues.source }
     private var elapsed: Int64 { time.elapsedMilliseconds }
     private var isEnding: Bool { stop.isEnded || Task.isCancelled }
 
@@ -154,12 +154,12 @@ final class ReplayShipper: Sendable {
             // Half of what is suspected: the one that is refused is found in so many steps as it has bits.
             entriesMax = min(entriesMax, max(1, Int(progress.suspectThrough - look.row.headPosition + 1) / 2))
         }
-        let clock = controller.machine.clock
+        let queues = queues
         var head = try await store.readHead(
             region,
             entriesMax: entriesMax,
             bytesMax: allowance.bytes,
-            now: { clock.now }
+            now: { queues.now }
         )
         guard !head.entries.isEmpty, try await !parkFollowers(&head, look.settings, &progress) else { return }
         let batch = ReplayBatch(
@@ -168,7 +168,7 @@ final class ReplayShipper: Sendable {
             head: head,
             store: store,
             replayer: replayer,
-            now: { clock.now }
+            now: { queues.now }
         )
         try await deliver(batch, look, &progress)
     }
@@ -188,9 +188,9 @@ final class ReplayShipper: Sendable {
         guard let until = look.row.pausedUntil else {
             return await store.signal.wait(for: region, after: look.version)
         }
-        let left = until.milliseconds(since: controller.now)
+        let left = until.milliseconds(since: queues.now)
         guard left <= 0 else { return await sleep(left) }
-        try await controller.endPause(region, until: until)
+        try await queues.endPause(region, until: until)
         log(.notice, "The pause of the replay has ended", [:])
     }
 
@@ -222,7 +222,7 @@ final class ReplayShipper: Sendable {
             storeWorks(&progress)
             progress.pace.succeeded(entries: batch.entries.count, after: milliseconds, at: elapsed)
             metrics.delivered(milliseconds: milliseconds)
-            let now = controller.now
+            let now = queues.now
             let speed = speed(of: batch, sentAt: started, &progress)
             status.withLock { status in
                 status.entriesPerSecond =
@@ -249,8 +249,7 @@ final class ReplayShipper: Sendable {
     private func acknowledge(_ batch: ReplayBatch, _ progress: inout Progress) async throws(HoldfastError) {
         while true {
             do throws(HoldfastError) {
-                try await batch.acknowledge()
-                return
+                return try await queues.acknowledge(batch)
             } catch {
                 switch error.code {
                 case .closed, .poisoned, .forkedChild, .staleToken, .unknownRegion: throw error
@@ -300,25 +299,19 @@ final class ReplayShipper: Sendable {
         _ reason: String,
         _ progress: inout Progress
     ) async throws(HoldfastError) {
-        let (region, queue, first) = (region, batch.queue, batch.first)
         let attempts = look.row.attempts + 1
         guard let most = look.settings.attemptsMax, batch.entries.count == 1, attempts >= most else {
-            try await store.transact { (transaction) throws(HoldfastError) in
-                try transaction.setAttempts(attempts, at: first, of: region, queue: queue)
-            }
-            return
+            return try await queues.setAttempts(attempts, of: batch)
         }
         progress.retryAt = 0
         switch look.settings.exhaustion {
         case .halt:
-            log(.error, "The replay is paused: the region refused an entry too often", position(first, reason))
-            try await store.transact { (transaction) throws(HoldfastError) in
-                try transaction.setAttempts(attempts, at: first, of: region, queue: queue)
-            }
-            let why = "position \(first) was refused \(attempts) times: \(reason)"
-            _ = try await controller.pause(region, reason: why)
+            log(.error, "The replay is paused: the region refused an entry too often", position(batch.first, reason))
+            try await queues.setAttempts(attempts, of: batch)
+            let why = "position \(batch.first) was refused \(attempts) times: \(reason)"
+            try await queues.pause(region, reason: why)
         case .park, .parkKey:
-            try await park(batch.entries[...], queue, .attempts, attempts, reason)
+            try await park(batch.entries[...], batch.queue, .attempts, attempts, reason)
         }
     }
 

@@ -32,6 +32,8 @@ package enum FailoverCommand: Sendable, Hashable {
     case park(RegionID, ParkedRange)
     case retryDead(RegionID, DeadLetterSelection, below: UInt64)
     case dropDead(RegionID, DeadLetterSelection, below: UInt64)
+    /// How often the entry at the head, if it is still that one, was refused.
+    case setAttempts(RegionID, at: QueuePlace, UInt32)
     /// From here on commands mean what they mean in this version.
     case raiseVersion(UInt32)
 
@@ -57,6 +59,17 @@ package enum FailoverCommand: Sendable, Hashable {
             self.queue = queue
             self.entries = entries
             self.goneBefore = goneBefore
+        }
+    }
+
+    /// A position of one queue.
+    package struct QueuePlace: Sendable, Hashable {
+        package var queue: UInt32
+        package var position: UInt64
+
+        package init(queue: UInt32, position: UInt64) {
+            self.queue = queue
+            self.position = position
         }
     }
 
@@ -94,7 +107,7 @@ package enum FailoverCommand: Sendable, Hashable {
     private enum Kind: UInt8 {
         case configure = 16
         case heartbeat, observe, demoteAndPromote, switchover, readmit, pause, resume, clearResync, append, acknowledge
-        case drain, setLimits, setTotalLimits, setReplaySettings, park, retryDead, dropDead, raiseVersion
+        case drain, setLimits, setTotalLimits, setReplaySettings, park, retryDead, dropDead, raiseVersion, setAttempts
     }
 
     /// The number of the command's kind.
@@ -120,6 +133,7 @@ package enum FailoverCommand: Sendable, Hashable {
             case .retryDead: .retryDead
             case .dropDead: .dropDead
             case .raiseVersion: .raiseVersion
+            case .setAttempts: .setAttempts
             }
         return kind.rawValue
     }
@@ -198,6 +212,11 @@ extension FailoverCommand {
             bytes.append(selection: selection)
             bytes.append(bigEndian: end)
         case .raiseVersion(let version): bytes.append(bigEndian: version)
+        case .setAttempts(let region, let place, let attempts):
+            bytes.append(region: region)
+            bytes.append(bigEndian: place.queue)
+            bytes.append(bigEndian: place.position)
+            bytes.append(bigEndian: attempts)
         }
         return bytes
     }
@@ -258,6 +277,11 @@ extension FailoverCommand {
             if kind == .retryDead { return .retryDead(region, selection, below: end) }
             return .dropDead(region, selection, below: end)
         case .raiseVersion: return .raiseVersion(try reader.number(UInt32.self, "version"))
+        case .setAttempts:
+            let region = try reader.region("region")
+            let queue = try reader.number(UInt32.self, "queue")
+            let place = QueuePlace(queue: queue, position: try reader.number(UInt64.self, "position"))
+            return .setAttempts(region, at: place, try reader.number(UInt32.self, "attempts"))
         }
     }
 

@@ -79,13 +79,19 @@ extension Replica {
         while !Task.isCancelled {
             do {
                 try await log.lead(as: options.name) { leadership in
-                    try await self.lookAfter(leadership)
+                    try await withThrowingTaskGroup { group in
+                        group.addTask { try await self.lookAfter(leadership) }
+                        if let whileLeading = self.whileLeading { group.addTask { try await whileLeading(self) } }
+                        // Whichever fails ends the other, and the leadership.
+                        for try await _ in group {}
+                    }
                 }
                 wait = Backoff()
             } catch let error as HoldfastError where error.code == .poisoned || error.code == .closed {
                 return error
             } catch {
                 // Lost, or out of reach: somebody else leads, or this one again.
+                options.logger.debug("This replica does not lead any more", metadata: ["holdfast.error": "\(error)"])
             }
             if let failure = machine.failure { return failure }
             await wait.pause(clock.source)

@@ -47,6 +47,7 @@ public final class Replica: Sendable {
     let proposals: ProposalTable
     let growth = Lock(LogGrowth())
     let heard = Lock(HeardRegions())
+    let whileLeading: (@Sendable (Replica) async throws -> Void)?
 
     /// Creates a replica; nothing happens before ``run()``.
     ///
@@ -56,14 +57,19 @@ public final class Replica: Sendable {
     ///   - transport: How snapshots travel; without it a replica that the log has left behind stops with `needsSnapshot`, and
     ///     the log is trimmed no further than the slowest member.
     ///   - options: How it runs.
+    ///   - whileLeading: What one member alone is to do, this one while it leads, such as sending the queues to their regions. Its
+    ///     task is cancelled soon after the leadership is lost; when it throws, the leadership is given up, and sought again
+    ///     after a moment.
     ///   - time: Where the time of proposals comes from.
     public init(
         _ machine: FailoverStateMachine,
         _ log: any ReplicatedLog,
         transport: (any SnapshotTransport)? = nil,
         options: ReplicaOptions,
+        whileLeading: (@Sendable (Replica) async throws -> Void)? = nil,
         time: any TimeSource = SystemTime()
     ) {
+        self.whileLeading = whileLeading
         self.machine = machine
         self.log = log
         self.transport = transport

@@ -36,6 +36,8 @@ extension ReplicaState {
         case .setLimits(let region, let limits): try transaction.setLimits(limits, of: region)
         case .setTotalLimits(let limits): try transaction.setTotalLimits(limits)
         case .setReplaySettings(let region, let settings): try transaction.setReplaySettings(settings, of: region)
+        case .setAttempts(let region, let place, let attempts):
+            try transaction.setAttempts(attempts, at: place.position, of: region, queue: place.queue)
         case .park, .retryDead, .dropDead: return try settle(command, now, &transaction)
         default: return try change(command, now, &transaction)
         }

@@ -12,7 +12,7 @@ public import ReplayStore
 public final class ReplicatedController: Sendable {
     /// The replica that proposes, and is read.
     public let replica: Replica
-    private let session: ReplicaSession
+    let session: ReplicaSession
     /// The zstd level for the frames of appends, 1 to 9, or 0 for raw ones.
     private let compressionLevel: Int
 
@@ -135,6 +135,13 @@ public final class ReplicatedController: Sendable {
     /// - Throws: ``HoldfastError``: a refusal, or what came of the proposal.
     public func setTotalLimits(_ limits: TotalLimits) async throws(HoldfastError) {
         _ = try await session.propose(.setTotalLimits(limits))
+    }
+
+    /// Sets how a region's queue is replayed; every replica's service goes by it.
+    ///
+    /// - Throws: ``HoldfastError``: a refusal, or what came of the proposal.
+    public func setReplaySettings(_ settings: ReplaySettings, for region: RegionID) async throws(HoldfastError) {
+        _ = try await session.propose(.setReplaySettings(region, settings))
     }
 
     /// Lets every replica store its digest at one entry, and returns the index.
@@ -279,7 +286,7 @@ public final class ReplicatedController: Sendable {
         return promotion
     }
 
-    private static func wrong() -> HoldfastError {
+    static func wrong() -> HoldfastError {
         HoldfastError(code: .damaged, message: "The outcome of a command is that of another kind of command.")
     }
 }

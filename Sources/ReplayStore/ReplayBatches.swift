@@ -19,7 +19,7 @@ public struct ReplayBatch: Sendable {
 
     package let queue: UInt32
     /// Entries that had left the queue without being received when the batch was read.
-    let gone: UInt64
+    package let gone: UInt64
     let store: ReplayStore
     let replayer: UInt64
     package let now: @Sendable () -> Timestamp

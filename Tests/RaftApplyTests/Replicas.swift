@@ -27,9 +27,15 @@ final class Replicas {
     var replicas: [Replica] = []
     private var runs: [Task<HoldfastError?, Never>] = []
     let transport: DirectoryTransport
+    private let whileLeading: (@Sendable (Replica) async throws -> Void)?
 
-    init(_ log: MemoryLog, count: Int = 3) async throws {
+    init(
+        _ log: MemoryLog,
+        count: Int = 3,
+        whileLeading: (@Sendable (Replica) async throws -> Void)? = nil
+    ) async throws {
         self.log = log
+        self.whileLeading = whileLeading
         directory = try TemporaryDirectory()
         transport = DirectoryTransport(path: directory.appending("snapshots"))
         for number in 0..<count { try await start("r\(number)") }
@@ -48,7 +54,7 @@ final class Replicas {
         options.proposalMilliseconds = 20_000
         options.logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         change(&options)
-        let replica = Replica(machine, log, transport: transport, options: options)
+        let replica = Replica(machine, log, transport: transport, options: options, whileLeading: whileLeading)
         let run = Task { () -> HoldfastError? in
             do {
                 try await replica.run()

@@ -128,6 +128,9 @@ public struct FailoverConformanceCommands: ConformanceCommands {
         case 13: return .retryDead(region, .all, below: .max)
         case 14: return .dropDead(region, .all, below: .max)
         case 15: return .raiseVersion(1)
+        case 16:
+            let place = FailoverCommand.QueuePlace(queue: UInt32.random(in: 1...4, using: &random), position: position)
+            return .setAttempts(region, at: place, UInt32.random(in: 0...3, using: &random))
         default:
             let first = UInt64.random(in: 1...200, using: &random)
             let writes = writes(first...(first + UInt64.random(in: 0...12, using: &random)), 40)
