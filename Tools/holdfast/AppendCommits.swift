@@ -83,8 +83,7 @@ private struct Call: Sendable {
         } catch let error as HoldfastError {
             // Told at once: whoever writes the input may be waiting for this line's acknowledgement.
             await controller.close()
-            let asJSON = HoldfastTool.wantsJSON(Array(CommandLine.arguments.dropFirst()))
-            HoldfastTool.end(with: named(error, lines), asJSON: asJSON)
+            HoldfastTool.end(with: named(error, lines), asJSON: HoldfastTool.wantsJSON)
         }
     }
 

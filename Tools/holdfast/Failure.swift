@@ -183,6 +183,9 @@ extension HoldfastTool {
     /// The first word of the command line.
     static var verb: String? { CommandLine.arguments.dropFirst().first }
 
+    /// Whether this process's command line asks for JSON.
+    static var wantsJSON: Bool { wantsJSON(Array(CommandLine.arguments.dropFirst())) }
+
     /// Whether the command line asks for JSON: known before the command line is understood, since that may fail.
     static func wantsJSON(_ arguments: [String]) -> Bool {
         for (index, argument) in arguments.enumerated() {
@@ -198,6 +201,9 @@ extension HoldfastTool {
     static func end(with error: any Error, asJSON: Bool) -> Never {
         let failure: Failure
         switch error {
+        case let interrupted as Interrupted:
+            tell(interrupted.failure, asJSON)
+            System.end(bySignal: interrupted.signal)
         case is ClosedPipe: exit(withError: ExitCode.success)
         case let code as ExitCode: exit(withError: code)
         case let error as Failure: failure = error
@@ -220,12 +226,16 @@ extension HoldfastTool {
                 failure = Failure(status, code: "usage", text.replacing(said, with: said + valid, maxReplacements: 1))
             }
         }
+        tell(failure, asJSON)
+        exit(withError: failure.status.exitCode)
+    }
+
+    private static func tell(_ failure: Failure, _ asJSON: Bool) {
         if asJSON {
             talk(failure.line)
         } else {
             talk("holdfast: \(printable(failure.message, keepingLines: true))")
             if let next = failure.next { talk("  \(printable(next))") }
         }
-        exit(withError: failure.status.exitCode)
     }
 }
