@@ -72,6 +72,7 @@ struct Failure: Error {
                 with: "Nothing can be recovered. Restore a backup, if there is one."
             )
         }
+        if error.code == .identityBelowFloor { error.message += Advice.floor(error.floor) }
         // The library's words for what a program does; the tool has no such verb.
         error.message = Advice.withOwner(error.message.replacing(", or add it with configure", with: ""))
         if let path = error.path { error.message = Advice.naming(path, error.message) }
@@ -148,14 +149,18 @@ extension HoldfastError {
         return switch code {
         case .notFound where message.contains("a store was here"): "ls -la \(path)"
         case .notFound where hasMovedAway: "ls -la \(shellQuoted(Advice.parent(of: self.path ?? "")))"
+        case .invalidConfiguration where field == "reserve" || field == "lock.mdb":
+            "rm \(shellQuoted((self.path ?? "") + "/" + (field ?? "")))"
         case .notFound: "holdfast init \(path) --local us-east-1 --regions us-east-1,eu-west-1"
+        case .alreadyExists where message.contains("was interrupted"): "rm -r \(path)"
         case .unknownRegion, .illegalTransition, .noSecondaryAvailable, .staleEpoch: "holdfast region status \(path)"
         // There is nothing to look at any more, or nothing that a look would help.
         case .damaged where HoldfastTool.verb == "recover": nil
         // What is wrong with a page shows in a walk over the pages.
         case .damaged where message.contains("The data file"): "holdfast check \(path) --level deep"
         case .damaged: "holdfast check \(path) --level full"
-        case .full where !hasStore: nil
+        // No look at the store shows that limit.
+        case .full where !hasStore || field == "fileSize": nil
         case .needsResync: "holdfast region clear-resync \(path) \(region)"
         case .full, .replayPending, .positionOutOfRange: "holdfast queues \(path)"
         case .inUse: "holdfast doctor \(path)"
