@@ -159,6 +159,12 @@ package struct FileIdentity: Sendable, Hashable {
         return descriptors[0].revents & Int16(POLLERR | POLLHUP) != 0
     }
 
+    /// Whether a short write does not have to wait for whoever reads.
+    package var takesMore: Bool {
+        var descriptors = [pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)]
+        return unsafe poll(&descriptors, 1, 0) > 0
+    }
+
     /// Makes the file `size` bytes long.
     package func truncate(to size: Int64) throws(SystemError) {
         try check("ftruncate", Int(ftruncate(descriptor, off_t(size))))

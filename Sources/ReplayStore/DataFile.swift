@@ -29,7 +29,7 @@ package enum DataFile {
             throw HoldfastError(
                 code: .notFound,
                 message:
-                    "The data file '\(path)' was never whole: making a store was interrupted. Run 'holdfast init' again."
+                    "The data file '\(path)' was never whole: making a store was interrupted. \(makeAgain)"
             )
         }
         switch looked {
@@ -39,6 +39,11 @@ package enum DataFile {
             throw damaged(error.description, path)
         }
     }
+
+    /// What to do where the making of a store was interrupted, whoever made it.
+    static let makeAgain =
+        "Make it again: 'holdfast init' takes the directory over; a load, a restore or a recovery that was interrupted wants "
+        + "a new one, or this one removed first."
 
     /// Opens the file to be read.
     ///

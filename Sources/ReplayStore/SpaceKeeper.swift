@@ -49,7 +49,7 @@ final class SpaceKeeper {
         self.pageSize = pageSize
         self.reserveBytesMin = Int64(Self.reserveBytes(options))
         self.logger = options.logger
-        if let held = try? File(regular: place.directory + Self.reserveName, O_RDONLY) {
+        if let held = try? File(regular: place.directory + Self.reserveName, O_RDONLY | O_NOFOLLOW) {
             reserve = min((try? held.allocatedBytes()) ?? 0, (try? held.size()) ?? 0)
         }
     }
@@ -130,6 +130,8 @@ final class SpaceKeeper {
         guard (try? environment.information().lastTransaction) == transaction, !environment.isPanicked else {
             return nil
         }
+        let isCut = error.status == EIO && used + Self.aheadMin > System.fileSizeMax
+        if error.status == EFBIG || isCut { return fileSize("Nothing of the call is on the disk.") }
         let isPartial = error.status == EIO && ((try? FileSystem.freeBytes(at: place.path)) ?? .max) < Self.aheadMin
         guard Self.outOfSpace.contains(error.status) || isPartial else { return nil }
         return full("free pages inside the file are too scattered")
@@ -181,7 +183,7 @@ final class SpaceKeeper {
     private func takeReserve(_ bytes: Int64) -> Bool {
         guard bytes > reserve else { return true }
         do throws(SystemError) {
-            let held = try File(regular: place.directory + Self.reserveName, O_RDWR | O_CREAT)
+            let held = try File(regular: place.directory + Self.reserveName, O_RDWR | O_CREAT | O_NOFOLLOW)
             do throws(SystemError) {
                 try held.allocate(from: 0, to: bytes, keepingSize: false)
             } catch {
@@ -207,7 +209,7 @@ final class SpaceKeeper {
     }
 
     private func trimReserve(to bytes: Int64) {
-        guard let held = try? File(regular: place.directory + Self.reserveName, O_RDWR) else { return }
+        guard let held = try? File(regular: place.directory + Self.reserveName, O_RDWR | O_NOFOLLOW) else { return }
         try? held.truncate(to: bytes)
         reserve = bytes
     }
@@ -229,15 +231,20 @@ final class SpaceKeeper {
         )
     }
 
+    /// A limit of the process, and not the disk, is in the way.
+    private func fileSize(_ state: String, _ otherwise: String? = nil) -> HoldfastError {
+        .full(
+            nil,
+            limit: "fileSize",
+            "The data file would grow beyond \(System.fileSizeMax) bytes, the process's limit on the size of files. "
+                + "\(state) Raise the limit ('ulimit -f')\(otherwise.map { ",\($0)" } ?? ".")"
+        )
+    }
+
     /// The address space and the size of files can be limited by the system.
     private func beyondLimits(_ needed: Int64, _ wanted: Int64) -> HoldfastError? {
         if needed > System.fileSizeMax {
-            return .full(
-                nil,
-                limit: "fileSize",
-                "The data file would grow beyond \(System.fileSizeMax) bytes, the process's limit on the size of files. "
-                    + "Nothing of the call was queued. Raise the limit ('ulimit -f'), or replay, acknowledge and compact."
-            )
+            return fileSize("Nothing of the call was queued.", " or replay, acknowledge and compact.")
         }
         // Some of the free pages cannot be used yet, and large blocks need pages that stand together.
         guard needed > Int64(environment.mapSizeBytes), freeInside() / 4 < needed - used else { return nil }

@@ -90,8 +90,25 @@ final class StoreDestination {
         guard names.allSatisfy({ $0 == "LOCK" }) else {
             throw HoldfastError(
                 code: .alreadyExists,
-                message: "'\(path)' is there already, and not empty. Choose a new directory."
+                message: isUnfinished(path, names)
+                    ? "In '\(path)' is what was left when the making of a store there was interrupted. Remove the directory, "
+                        + "and run this again; or choose a new one."
+                    : "'\(path)' is there already, and not empty. Choose a new directory."
             )
+        }
+    }
+
+    /// Whether all that is there is a store that was never whole, and nobody is making it now.
+    private static func isUnfinished(_ path: String, _ names: [String]) -> Bool {
+        let own: Set<String> = ["LOCK", DataFile.name, "lock.mdb", SpaceKeeper.reserveName]
+        guard names.contains(DataFile.name), names.allSatisfy(own.contains),
+            (try? DirectoryLock.user(of: path)) == .some(nil)
+        else { return false }
+        do throws(HoldfastError) {
+            _ = try StoreReader.open(path)
+            return false
+        } catch {
+            return error.code == .notFound || error.code == .incomplete
         }
     }
 

@@ -168,7 +168,14 @@ package final class StoreDirectory: Sendable {
         }
         try take(data)
         try removeLeftovers()
-        try system { () throws(SystemError) in try Self.makeLockFile(path + "/lock.mdb") }
+        let reserve = path + "/" + SpaceKeeper.reserveName
+        guard !FileSystem.isLink(reserve) else { throw HoldfastError.isLink(beside: reserve).at(path) }
+        do throws(SystemError) {
+            try Self.makeLockFile(path + "/lock.mdb")
+        } catch {
+            guard error.number == ELOOP else { throw HoldfastError(error).at(path) }
+            throw HoldfastError.isLink(beside: path + "/lock.mdb").at(path)
+        }
         FaultPoint.reach(.lockFileMake)
         let environment = try engine { () throws(LMDBError) in
             try Environment(
@@ -187,8 +194,10 @@ package final class StoreDirectory: Sendable {
 
     /// Gives the lock file of LMDB at `path` its disk space: LMDB maps it, and on a full disk the first touch of a page
     /// without space would end the process.
+    ///
+    /// - Throws: `ELOOP` for a symbolic link.
     package static func makeLockFile(_ path: String) throws(SystemError) {
-        let lock = try File(regular: path, O_RDWR | O_CREAT)
+        let lock = try File(regular: path, O_RDWR | O_CREAT | O_NOFOLLOW)
         do throws(SystemError) {
             try lock.allocate(from: 0, to: lockFileBytes)
         } catch {
@@ -221,6 +230,19 @@ extension HoldfastError {
                 + "it at once. Nothing was touched. Give the directory that the file itself is in, or move the file here."
         )
         error.field = "data.mdb"
+        return error
+    }
+
+    /// What `reserve` or a lock file of LMDB is refused with that is a symbolic link: the file that it leads to would be changed.
+    package static func isLink(beside file: String) -> Self {
+        let name = file.split(separator: "/").last.map(String.init) ?? file
+        var error = Self(
+            code: .invalidConfiguration,
+            message:
+                "'\(file)' is a symbolic link, and what it leads to would be written over. Nothing was touched. Remove the link: "
+                + "the file is made anew when the store is opened."
+        )
+        error.field = name
         return error
     }
 }

@@ -50,7 +50,9 @@ extension StoreTransaction {
                     limit: "entries",
                     "The queue of region '\(region)' holds \(entries) of at most \(limit) entries, and the call's "
                         + "\(added) do not fit. Nothing of the call was queued: "
-                        + (added > limit ? "make calls of at most \(limit) writes." : "replay and acknowledge."),
+                        + (limit == 0
+                            ? "raise the limit, which lets nothing in."
+                            : added > limit ? "make calls of at most \(limit) writes." : "replay and acknowledge."),
                     neverFits: added > limit
                 )
             }
@@ -63,7 +65,7 @@ extension StoreTransaction {
                     limit: "bytes",
                     "The queue of region '\(region)' holds \(stored) of at most \(limit) bytes as stored, and up to "
                         + "\(bytes) more do not fit. Nothing of the call was queued: "
-                        + (bytes > limit ? "make smaller calls." : "replay and acknowledge."),
+                        + (bytes > limit ? Self.tooMuch(limit, added, "the limit") : "replay and acknowledge."),
                     neverFits: bytes > limit
                 )
             }
@@ -82,6 +84,14 @@ extension StoreTransaction {
             excess.before = cutoff
         }
         return excess
+    }
+
+    /// What to do with a call that even an empty queue could not take.
+    private static func tooMuch(_ limit: UInt64, _ entries: UInt64, _ what: String) -> String {
+        if limit == 0 { return "raise \(what), which lets nothing in." }
+        return entries > 1
+            ? "an empty queue could not take them either. Make smaller calls, or raise \(what)."
+            : "an empty queue could not take them either. Raise \(what), or make the write smaller."
     }
 
     /// Entries appended before this are too old; nil when none is.
@@ -134,13 +144,14 @@ extension StoreTransaction {
         guard limits != .unlimited, !needs.isEmpty else { return [:] }
         var excess: [RegionID: Excess] = [:]
         if let limit = limits.bytesMax {
-            let allowed = try allowed(limit, "bytes", needs.map { ($0.region, $0.bytes) }) { row, region in
+            let allowed = try allowed(limit, "bytes", needs.map { ($0.region, $0.bytes, $0.entries) }) { row, region in
                 core.limitedBytes(row) &+ UInt64(core.singlesBytes[region] ?? 0)
             }
             for (region, bytes) in allowed { excess[region, default: Excess()].keep(stored: bytes) }
         }
         if let limit = limits.entriesMax {
-            let allowed = try allowed(limit, "entries", needs.map { ($0.region, $0.entries) }) { row, region in
+            let needs = needs.map { ($0.region, $0.entries, entries: $0.entries) }
+            let allowed = try allowed(limit, "entries", needs) { row, region in
                 row.entries &+ UInt64(core.singles[region]?.count ?? 0)
             }
             for (region, entries) in allowed { excess[region, default: Excess()].keep(entries: entries) }
@@ -152,27 +163,31 @@ extension StoreTransaction {
     private func allowed(
         _ limit: UInt64,
         _ unit: String,
-        _ needs: [(RegionID, UInt64)],
+        _ needs: [(RegionID, UInt64, entries: UInt64)],
         _ use: (RegionRow, RegionID) -> UInt64
     ) throws(HoldfastError) -> [RegionID: UInt64] {
         var uses: [RegionID: UInt64] = [:]
         for (region, row) in core.rows { uses[region] = use(row, region) }
         let shares = TotalShares(of: limit, core.rows.mapValues(\.limits))
         var shrinking: [RegionID: UInt64] = [:]
-        for (region, need) in needs where need > 0 {
+        for (region, need, entries) in needs where need > 0 {
             let own = uses[region] ?? 0
             let wanted = own &+ need
             let allowed = shares.allowed(region, uses)
             uses[region] = min(wanted, allowed)
             guard wanted > allowed else { continue }
             guard core.rows[region]?.limits.overflow == .dropOldest, need <= allowed else {
+                // What it may have beside the shares of the others, where all queues are empty.
+                let most = shares.allowed(region, [:])
                 throw .full(
                     region,
                     limit: "total.\(unit)",
                     "All queues together may hold \(limit) \(unit), of which region '\(region)' may have \(allowed) now "
                         + "and has \(own); \(need) more do not fit. Nothing of the call was queued: "
-                        + (need > limit ? "make smaller calls." : "replay and acknowledge, or raise the total."),
-                    neverFits: need > limit
+                        + (need > most
+                            ? Self.tooMuch(most, entries, "the total or the region's share")
+                            : "replay and acknowledge, or raise the total."),
+                    neverFits: need > most
                 )
             }
             shrinking[region] = allowed - need

@@ -103,7 +103,7 @@ package struct StoreView: ~Copyable {
         guard source.has(.superblock) else {
             throw HoldfastError(
                 code: .notFound,
-                message: "The data file has no store in it: making one was interrupted. Run 'holdfast init' again."
+                message: "The data file has no store in it: making one was interrupted. \(DataFile.makeAgain)"
             )
         }
         let unfinished = try row(Key.text(Superblock.Name.incomplete.rawValue), .superblock, source)

@@ -50,6 +50,14 @@ enum Advice {
             .replacing("clear-resync STORE", with: "clear-resync \(store)")
     }
 
+    /// What to do with a write whose identity is forgotten up to `floor`.
+    static func floor(_ floor: WriteIdentity?) -> String {
+        let next = floor.map { ", such as \($0.incarnation &+ 1)" } ?? ""
+        return " Do not append again what the region may have had already. A new write needs an identity that is not "
+            + "forgotten: a greater sequence, or a greater incarnation\(next), on its line, or by --incarnation where the line "
+            + "has none."
+    }
+
     /// The names of a store's regions; none where it cannot be read.
     static func regions(of path: String) -> [String] {
         let names = try? StoreReader.open(path).look { (view) throws(HoldfastError) in try view.regionRows().map(\.0) }

@@ -34,7 +34,12 @@ struct Append: AsyncParsableCommand {
     var batch = 256
     @Flag(help: "Print a line for each commit, once it is durable.")
     var printAcks = false
-    @Flag(help: "Count malformed lines and go on, instead of stopping at the first.")
+    @Flag(
+        help: """
+            Count malformed lines and go on, instead of stopping at the first. A line without an incarnation, where none is \
+            given, stops it all the same.
+            """
+    )
     var skipMalformed = false
     @OptionGroup var epoch: EpochOption
     @OptionGroup var format: FormatOption
@@ -135,7 +140,8 @@ struct Append: AsyncParsableCommand {
                 failure = error
             }
         }
-        guard !skipMalformed else {
+        // What the command line lacks is no fault of the lines: all of them would be skipped.
+        guard !skipMalformed || failure.lacksIncarnation else {
             malformed += 1
             return nil
         }

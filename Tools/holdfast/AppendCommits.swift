@@ -83,8 +83,7 @@ private struct Call: Sendable {
         } catch let error as HoldfastError {
             // Told at once: whoever writes the input may be waiting for this line's acknowledgement.
             await controller.close()
-            let asJSON = HoldfastTool.wantsJSON(Array(CommandLine.arguments.dropFirst()))
-            HoldfastTool.end(with: named(error, lines), asJSON: asJSON)
+            HoldfastTool.end(with: named(error, lines), asJSON: HoldfastTool.wantsJSON)
         }
     }
 
@@ -99,9 +98,21 @@ private struct Call: Sendable {
             )
         }
         if let index = error.index, lines.indices.contains(index) {
-            named.message = "Line \(lines[index]): \(named.message)"
+            named.message = "Line \(lines[index]): \(Self.withoutPlaces(named.message, lines))"
         }
         return named
+    }
+
+    /// A message about one write of the call without its place in the call, which nobody who has lines can count.
+    private static func withoutPlaces(_ message: String, _ lines: [UInt64]) -> String {
+        if let places = message.firstMatch(of: /^Writes ([0-9]+) and [0-9]+ of the call differ, but both are/),
+            let earlier = Int(places.output.1), lines.indices.contains(earlier)
+        {
+            let said = "It differs from line \(lines[earlier]), but both are"
+            return said + message[places.range.upperBound...]
+        }
+        return message.replacing(/^Write [0-9]+, sequence/, with: "Sequence")
+            .replacing(/that of write [0-9]+, sequence/, with: "that of sequence")
     }
 
     /// Prints a line for each receipt, in one call to the system; false when nobody reads it.

@@ -14,7 +14,8 @@ struct Backup: ParsableCommand {
             one that is marked incomplete and refused everywhere: remove the directory, and run it again.
 
             A backup is read like a store (info, records, check, dump, digest, diff), and never changed: 'holdfast restore' \
-            makes a store of it.
+            makes a store of it. Do not copy the directory with 'cp': of a store in use such a copy may be torn, and of any \
+            store it is a second one with the same identity.
 
             Example:
               holdfast backup ./store --to /backups/store-2026-11-23

@@ -83,6 +83,7 @@ private struct Examination {
 
     /// Looks at what can be seen without opening the store.
     mutating func lookAround() {
+        lookAtFiles()
         lookAtPermissions()
         switch try? FileSystem.kind(at: store) {
         case .local: note(.ok, "file system", "A local disk.")
@@ -128,9 +129,33 @@ private struct Examination {
         note(.ok, "versions", "holdfast \(toolVersion), LMDB \(LMDB.Environment.version), zstd \(compressor).")
     }
 
+    /// Looks at whether the files beside the data file are files.
+    private mutating func lookAtFiles() {
+        for name in ["lock.mdb", "reserve"] {
+            let file = "\(store)/\(name)"
+            if FileSystem.isLink(file) {
+                note(
+                    .fail,
+                    "files",
+                    "'\(file)' is a symbolic link: the store is not opened with it.",
+                    "Run: rm \(shellQuoted(file))"
+                )
+            } else if FileSystem.isDirectory(file) {
+                let reserve = "so that no space is kept for acknowledgements on a full disk"
+                note(
+                    name == "reserve" ? .warn : .fail,
+                    "files",
+                    "'\(file)' is a directory, \(name == "reserve" ? reserve : "so that the store cannot be opened").",
+                    "Move it away: the file is made anew when the store is opened."
+                )
+            }
+        }
+    }
+
     private mutating func lookAtPermissions() {
         var open: [String] = []
-        for name in ["", "/data.mdb", "/lock.mdb", "/LOCK", "/reserve"] where FileSystem.exists(store + name) {
+        for name in ["", "/data.mdb", "/lock.mdb", "/LOCK", "/reserve"]
+        where FileSystem.exists(store + name) && (name.isEmpty || !FileSystem.isLink(store + name)) {
             guard let mode = try? File(store + name, 0).permissions() else {
                 note(
                     .fail,

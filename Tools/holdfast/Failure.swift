@@ -72,6 +72,7 @@ struct Failure: Error {
                 with: "Nothing can be recovered. Restore a backup, if there is one."
             )
         }
+        if error.code == .identityBelowFloor { error.message += Advice.floor(error.floor) }
         // The library's words for what a program does; the tool has no such verb.
         error.message = Advice.withOwner(error.message.replacing(", or add it with configure", with: ""))
         if let path = error.path { error.message = Advice.naming(path, error.message) }
@@ -156,7 +157,10 @@ extension HoldfastError {
         return switch code {
         case .notFound where message.contains("a store was here"): "ls -la \(path)"
         case .notFound where hasMovedAway: "ls -la \(shellQuoted(Advice.parent(of: self.path ?? "")))"
+        case .invalidConfiguration where field == "reserve" || field == "lock.mdb":
+            "rm \(shellQuoted((self.path ?? "") + "/" + (field ?? "")))"
         case .notFound: "holdfast init \(path) --local us-east-1 --regions us-east-1,eu-west-1"
+        case .alreadyExists where message.contains("was interrupted"): "rm -r \(path)"
         case .unknownRegion, .illegalTransition, .noSecondaryAvailable, .staleEpoch: "holdfast region status \(path)"
         // There is nothing to look at any more, or nothing that a look would help.
         case .damaged where HoldfastTool.verb == "recover": nil
@@ -164,7 +168,8 @@ extension HoldfastError {
         case .damaged where message.contains("The data file"): "holdfast check \(path) --level deep"
         case .poisoned where cause == .damaged: "holdfast check \(path) --level deep"
         case .damaged: "holdfast check \(path) --level full"
-        case .full where !hasStore: nil
+        // No look at the store shows that limit.
+        case .full where !hasStore || field == "fileSize": nil
         case .needsResync: "holdfast region clear-resync \(path) \(region)"
         case .full, .replayPending, .positionOutOfRange: "holdfast queues \(path)"
         case .inUse: "holdfast doctor \(path)"
@@ -192,6 +197,9 @@ extension HoldfastTool {
     /// The first word of the command line.
     static var verb: String? { CommandLine.arguments.dropFirst().first }
 
+    /// Whether this process's command line asks for JSON.
+    static var wantsJSON: Bool { wantsJSON(Array(CommandLine.arguments.dropFirst())) }
+
     /// Whether the command line asks for JSON: known before the command line is understood, since that may fail.
     static func wantsJSON(_ arguments: [String]) -> Bool {
         for (index, argument) in arguments.enumerated() {
@@ -207,6 +215,9 @@ extension HoldfastTool {
     static func end(with error: any Error, asJSON: Bool) -> Never {
         let failure: Failure
         switch error {
+        case let interrupted as Interrupted:
+            tell(interrupted.failure, asJSON)
+            System.end(bySignal: interrupted.signal)
         case is ClosedPipe: exit(withError: ExitCode.success)
         case let code as ExitCode: exit(withError: code)
         case let error as Failure: failure = error
@@ -229,12 +240,16 @@ extension HoldfastTool {
                 failure = Failure(status, code: "usage", text.replacing(said, with: said + valid, maxReplacements: 1))
             }
         }
+        tell(failure, asJSON)
+        exit(withError: failure.status.exitCode)
+    }
+
+    private static func tell(_ failure: Failure, _ asJSON: Bool) {
         if asJSON {
             talk(failure.line)
         } else {
             talk("holdfast: \(printable(failure.message, keepingLines: true))")
             if let next = failure.next { talk("  \(printable(next))") }
         }
-        exit(withError: failure.status.exitCode)
     }
 }

@@ -1,3 +1,4 @@
+import Holdfast
 import Platform
 
 /// Lines of a file or of standard input, read piece by piece.
@@ -9,8 +10,12 @@ struct LineReader {
         case tooLong
     }
 
-    /// The most bytes in a line.
-    static let lengthMax = 32 << 20
+    /// The most bytes in a line: whatever the tool prints it can read.
+    ///
+    /// A byte of a text is at most six in JSON, `\u0001`; in hexadecimal digits and in base64 it is fewer. The names and the
+    /// numbers beside them are far less than 1 MiB.
+    static let lengthMax =
+        6 * (OutstandingWrite.valueSizeMax + OutstandingWrite.keySizeMax + OutstandingWrite.clockSizeMax) + 1 << 20
     private static let pieceBytes = 256 << 10
 
     private let file: File

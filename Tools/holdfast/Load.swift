@@ -1,6 +1,5 @@
 import ArgumentParser
 import Bytes
-import FoundationEssentials
 import Holdfast
 import Platform
 import ReplayFormat
@@ -12,7 +11,8 @@ struct Load: ParsableCommand {
         abstract: "Make a new store from what 'dump' printed.",
         discussion: """
             The new store has an identity of its own; everything else is as it was dumped. Until the trailer has been \
-            read and everything fits, it is marked incomplete, and nothing opens it; when that fails, it is removed.
+            read and everything fits, it is marked incomplete, and nothing opens it; when that fails, it is removed. Behind the \
+            trailer nothing may follow but blank lines.
 
             Examples:
               holdfast load ./new-store store.jsonl
@@ -42,7 +42,9 @@ struct Load: ParsableCommand {
             }
             if members["trailer"] != nil {
                 guard let loading else { break }
-                return try finish(loading, members, digest.text, lines.number)
+                let number = lines.number
+                try checkEnd(&lines)
+                return try finish(loading, members, digest.text, number)
             }
             digest.take(bytes)
             do throws(LineError) {
@@ -69,6 +71,15 @@ struct Load: ParsableCommand {
             return try LineReader(file)
         } catch {
             throw Failure(reading: file, error)
+        }
+    }
+
+    /// Refuses what stands behind the trailer: another dump, or what was never part of one.
+    private func checkEnd(_ lines: inout LineReader) throws {
+        let blank: Set<UInt8> = [0x20, 0x09, 0x0D]
+        while let line = try lines.next() {
+            if case .text(let bytes) = line, bytes.allSatisfy(blank.contains) { continue }
+            throw malformed(lines.number, "it stands behind the trailer, where a dump ends; load one dump at a time")
         }
     }
 
@@ -196,5 +207,5 @@ private struct Loading {
 
 extension JSON {
     fileprivate var region: RegionID? { stringValue.flatMap { RegionID(utf8: $0.utf8) } }
-    fileprivate var base64: [UInt8]? { stringValue.flatMap { Data(base64Encoded: $0) }.map { Array($0) } }
+    fileprivate var base64: [UInt8]? { stringValue.flatMap { base64Bytes($0) } }
 }

@@ -31,6 +31,9 @@ final class Output {
     /// The size of that terminal; nil when it is none, or does not say.
     static var terminalSize: TerminalSize? { File(adopting: 1, path: "stdout").terminalSize }
 
+    /// Whether standard error takes a line at once, and does not wait for a reader.
+    static var takesTalk: Bool { File(adopting: 2, path: "stderr").takesMore }
+
     private let file = File(adopting: 1, path: "standard output")
     private var buffer: [UInt8] = []
 

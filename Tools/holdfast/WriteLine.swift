@@ -119,8 +119,8 @@ extension OutstandingWrite {
         let bytes: [UInt8]
         switch form {
         case "Base64":
-            guard let data = Data(base64Encoded: text) else { throw MalformedLine("\"\(name)Base64\" is no base64") }
-            bytes = Array(data)
+            guard let decoded = base64Bytes(text) else { throw MalformedLine("\"\(name)Base64\" is no base64") }
+            bytes = decoded
         case "Hex":
             guard let decoded = hexadecimalBytes(text) else {
                 throw MalformedLine("\"\(name)Hex\" is no even number of hexadecimal digits")
@@ -133,6 +133,22 @@ extension OutstandingWrite {
         }
         return bytes
     }
+}
+
+/// The bytes that base64 stands for, as this tool writes it; nil for anything else.
+///
+/// The last digit before the padding has bits that stand for nothing. They are zero: bytes have one text only.
+func base64Bytes(_ text: String) -> [UInt8]? {
+    guard let data = Data(base64Encoded: text) else { return nil }
+    let last = text.utf8.last { $0 != UInt8(ascii: "=") }
+    let isCanonical =
+        switch data.count % 3 {
+        case 1: last.map("AQgw".utf8.contains) ?? false
+        case 2: last.map("AEIMQUYcgkosw048".utf8.contains) ?? false
+        default: true
+        }
+    guard isCanonical, text.utf8.count == (data.count + 2) / 3 * 4 else { return nil }
+    return Array(data)
 }
 
 /// The bytes that hexadecimal digits stand for; nil when they are not such digits, or not pairs of them.

@@ -126,6 +126,7 @@ extension OpenLedger {
                 )
             }
         }
+        guard !FileSystem.isLink(data + "-lock") else { throw .isLink(beside: data + "-lock") }
         try ledgerSystem { () throws(SystemError) in try StoreDirectory.makeLockFile(data + "-lock") }
         let environment = try ledgerEngine { () throws(LMDBError) in
             try Environment(
