@@ -9,6 +9,7 @@ extension ReplicatedController {
     ///   - position: Where to begin.
     ///   - limit: The most that are returned.
     ///   - consistency: How fresh the read is.
+    /// - Returns: The letters; none when there are none from there on.
     /// - Throws: ``HoldfastError``: why the read cannot be that fresh, `unknownRegion`, `needsSnapshot`, `closed` or `ioFailed`.
     public func deadLetters(
         for region: RegionID,
@@ -65,7 +66,8 @@ extension ReplicatedController {
         var settled: UInt64 = 0
         while true {
             do throws(HoldfastError) {
-                guard case .count(let count, let isLast) = try await session.propose(step).outcome else { throw Self.wrong() }
+                let outcome = try await session.propose(step).outcome
+                guard case .count(let count, let isLast) = outcome else { throw Self.wrong() }
                 settled += count
                 if isLast { return settled }
             } catch {

@@ -8,8 +8,9 @@ import Testing
 @testable import HoldfastTool
 
 @Suite("A line that the tool prints", .serialized) struct LongLineTests {
-    @Test("can be read by it, with the largest value there can be", arguments: ["utf8", "hex"])
-    func largest(form: String) async throws {
+    /// As UTF-8 a byte of 1 takes six characters: that line is longer than the one of the largest value as hex.
+    @Test("can be read by it, however long it is", arguments: [("utf8", 6 << 20), ("hex", OutstandingWrite.valueSizeMax)])
+    func long(form: String, bytes: Int) async throws {
         let made = try ToolStore()
         let store = try await ReplayStore.open(made.path, .existing, options: .tool) { (_) throws(HoldfastError) in
             ((), StoreHooks())
@@ -19,7 +20,7 @@ import Testing
             incarnation: 0,
             sequence: 1,
             key: Array("k".utf8),
-            value: [UInt8](repeating: 1, count: OutstandingWrite.valueSizeMax)
+            value: [UInt8](repeating: 1, count: bytes)
         )
         _ = try await store.append([write], to: ["eu"], ifEpoch: nil, at: Timestamp(milliseconds: 0))
         await store.close()
