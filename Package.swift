@@ -35,6 +35,7 @@ let package = Package(
         .library(name: "EtcdLog", targets: ["EtcdLog"]),
         .library(name: "HoldfastTesting", targets: ["HoldfastTesting"]),
         .executable(name: "holdfast", targets: ["HoldfastTool"]),
+        .executable(name: "holdfast-node", targets: ["HoldfastNode"]),
     ],
     traits: [
         .trait(
@@ -55,6 +56,7 @@ let package = Package(
         .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
         .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
         .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
+        .package(url: "https://github.com/swhitty/FlyingFox", from: "0.27.1"),
     ],
     targets: [
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
@@ -124,6 +126,18 @@ let package = Package(
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
             path: "Tools/holdfast",
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "HoldfastNode",
+            dependencies: [
+                "EtcdLog", "Holdfast", "RaftApply", "RegionFailover", "ReplayFormat", "ReplayStore", log,
+                .product(name: "FlyingFox", package: "FlyingFox", condition: .when(traits: ["Etcd"])),
+                .product(name: "FlyingSocks", package: "FlyingFox", condition: .when(traits: ["Etcd"])),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ],
+            path: "Tools/holdfast-node",
             swiftSettings: strict
         ),
         .testTarget(

@@ -9,7 +9,10 @@ import Testing
 
 @Suite("A line that the tool prints", .serialized) struct LongLineTests {
     /// As UTF-8 a byte of 1 takes six characters: that line is longer than the one of the largest value as hex.
-    @Test("can be read by it, however long it is", arguments: [("utf8", 6 << 20), ("hex", OutstandingWrite.valueSizeMax)])
+    @Test(
+        "can be read by it, however long it is",
+        arguments: [("utf8", 6 << 20), ("hex", OutstandingWrite.valueSizeMax)]
+    )
     func long(form: String, bytes: Int) async throws {
         let made = try ToolStore()
         let store = try await ReplayStore.open(made.path, .existing, options: .tool) { (_) throws(HoldfastError) in
