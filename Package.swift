@@ -190,6 +190,16 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .testTarget(
+            name: "ClusterTests",
+            dependencies: [
+                "EtcdSupport", "HoldfastNode", "HoldfastTesting", "Platform", "RegionFailover", "ReplayFormat",
+                "ReplayStore", "TestSupport",
+                grpc("NIOCore", "swift-nio"),
+                grpc("NIOPosix", "swift-nio"),
+            ],
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "CrashWorker",
             dependencies: ["Bytes", "Holdfast", "HoldfastTesting", "LMDB", "Platform", "ReplayStore", "TestSupport"],

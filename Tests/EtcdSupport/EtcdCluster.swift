@@ -45,9 +45,8 @@ public final class EtcdCluster: Sendable {
         }
         let directory = try TemporaryDirectory()
         let certificates = options.isEncrypted ? try EtcdCertificates(in: directory.appending("certificates")) : nil
-        var ports = EtcdPorts()
         let addresses = try (0..<options.members).map { number in
-            EtcdMember.Address(number: number, client: try ports.next(), peer: try ports.next())
+            EtcdMember.Address(number: number, client: try LoopbackPort.free(), peer: try LoopbackPort.free())
         }
         var arguments = options.arguments
         if let quota = options.quotaBytes { arguments += ["--quota-backend-bytes", "\(quota)"] }
@@ -165,10 +164,13 @@ public final class EtcdCluster: Sendable {
 
 /// Ports that nobody listens on, below those that the system gives to connections: a member that was killed finds its own
 /// again.
-private struct EtcdPorts {
+public enum LoopbackPort {
     private static let given = Mutex<Set<UInt16>>([])
 
-    mutating func next() throws -> UInt16 {
+    /// A port that nobody in this process was given before.
+    ///
+    /// - Throws: ``EtcdCluster/Failure`` when none is free.
+    public static func free() throws -> UInt16 {
         for _ in 0..<1000 {
             let port = UInt16.random(in: 20_000..<32_000)
             if Loopback.isFree(port), Self.given.withLock({ $0.insert(port).inserted }) { return port }

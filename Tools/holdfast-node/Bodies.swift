@@ -167,6 +167,8 @@ struct ErrorBody: Codable, Sendable {
         var code: String
         var message: String
         var region: String?
+        /// The epoch now, or how many writes wait, where the code is about that.
+        var count: UInt64?
     }
 
     var error: Content

@@ -37,7 +37,7 @@ struct Door: Sendable {
         } catch let error as DecodingError {
             return Self.refusal(.badRequest, "badRequest", "The body is not the JSON that is expected: \(error).")
         } catch let error as HoldfastError {
-            return Self.refusal(error.httpStatus, "\(error.code)", error.message, error.region)
+            return Self.refusal(error.httpStatus, "\(error.code)", error.message, error.region, error.count)
         } catch {
             return Self.refusal(.internalServerError, "other", "\(error)")
         }
@@ -239,9 +239,10 @@ struct Door: Sendable {
         _ status: HTTPStatusCode,
         _ code: String,
         _ message: String,
-        _ region: RegionID? = nil
+        _ region: RegionID? = nil,
+        _ count: UInt64? = nil
     ) -> HTTPResponse {
-        let body = ErrorBody(error: .init(code: code, message: message, region: region?.rawValue))
+        let body = ErrorBody(error: .init(code: code, message: message, region: region?.rawValue, count: count))
         let data = (try? JSONEncoder.line.encode(body)) ?? Data()
         return HTTPResponse(
             statusCode: status,
