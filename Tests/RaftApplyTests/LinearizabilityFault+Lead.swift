@@ -1,3 +1,7 @@
+import HoldfastTesting
+import RegionFailover
+import ReplayStore
+
 extension LinearizabilityFault {
     /// What may be wrong with the lead.
     static let leads: [LinearizabilityFault] = [

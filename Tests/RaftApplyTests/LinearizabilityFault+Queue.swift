@@ -1,3 +1,6 @@
+import HoldfastTesting
+import RegionFailover
+
 extension LinearizabilityFault {
     /// What may be wrong with appends, and with what is read of them.
     static let writes: [LinearizabilityFault] = [

@@ -1,6 +1,7 @@
 import HoldfastTesting
 import RegionFailover
 import ReplayFormat
+import ReplayStore
 
 typealias QueueOperation = HoldfastTesting.Operation<QueueModel.Call, QueueModel.Outcome>
 typealias LeadOperation = HoldfastTesting.Operation<LeadModel.Call, LeadModel.Outcome>
@@ -8,6 +9,7 @@ typealias LeadOperation = HoldfastTesting.Operation<LeadModel.Call, LeadModel.Ou
 /// A queue that is written down as plainly as can be: what ``QueueModel`` is measured by.
 struct PlainQueue: Hashable {
     var all: [WriteIdentity] = []
+    var known: Set<WriteIdentity> = []
     var gone = 0
 
     var left: UInt64 { UInt64(all.count - gone) }
@@ -18,7 +20,7 @@ struct PlainQueue: Hashable {
             let first = UInt64(all.count + 1)
             var duplicates: [Int] = []
             for (index, identity) in identities.enumerated() {
-                if all.contains(identity) { duplicates.append(index) } else { all.append(identity) }
+                if known.insert(identity).inserted { all.append(identity) } else { duplicates.append(index) }
             }
             return .appended(first: first, accepted: identities.count - duplicates.count, duplicates: duplicates)
         case .acknowledge(_, let position):

@@ -3,7 +3,8 @@
 /// It goes down into one order and back up, without recursion. What it leaves out, since nothing is lost by it:
 /// a set of operations with a state that was met before (Lowe 2017); what may stand beside a required operation that is
 /// possible and leaves the state as it was, since that one can always go first; an operation of unknown outcome that would
-/// change nothing; and of several with equal calls and unknown outcomes all but the one that was invoked first.
+/// change nothing, or nothing that the next one does not change as well; and of several with equal calls and unknown
+/// outcomes all but the one that was invoked first.
 ///
 /// Operations of unknown outcome are tried last, and in rounds: first at most one between two required ones, then more.
 /// In a good history most of them are needed nowhere, or alone, and their subsets would be as many as there are.
@@ -104,64 +105,79 @@ struct LinearizabilitySearch<Model: SequentialModel> {
         return false
     }
 
+    /// What is looked for among the operations that may come next, one after the other.
+    private enum Phase {
+        /// Required operations that leave the state as it is: one that is possible can always go first.
+        case settling
+        /// Other required operations.
+        case required
+        /// Operations of unknown outcome.
+        case optional
+    }
+
     /// One search, with at most `runMax` operations of unknown outcome between two others.
     ///
     /// It starts and, unless it finds something, ends with nothing in order.
     private mutating func round(_ runMax: Int) -> Ending {
         var isCut = false
-        var takesOptional = false
+        var phase = Phase.settling
+        /// Where the first required operation is that is possible and changes the state.
+        var possible: Int?
         var place = list.first
         while required > 0 {
-            guard let operation = EventList.invocation(at: place) else {
-                // Behind the first return nothing can come next.
-                if hasOptional, !takesOptional {
-                    takesOptional = true
-                    place = list.first
-                } else if let undone = goBack() {
-                    takesOptional = isOptional(undone)
-                    place = list.after(EventList.call(of: undone))
+            let operation = EventList.invocation(at: place)
+            var step = Step.impossible
+            if let operation, isOptional(operation) == (phase == .optional), !isBehindItsLike(operation) {
+                // For one operation the model is asked up to three times.
+                guard steps + 3 <= stepsMax else { return .stepsUsedUp }
+                if phase == .optional, run >= runMax {
+                    isCut = true
                 } else {
-                    return .none(isCut: isCut)
+                    step = take(operation, phase, isLimited: runMax < .max)
                 }
-                continue
             }
-            guard isOptional(operation) == takesOptional, !isBehindItsLike(operation) else {
-                place = list.after(place)
-                continue
-            }
-            if takesOptional, run >= runMax {
-                isCut = true
-                place = list.after(place)
-                continue
-            }
-            guard steps < stepsMax else { return .stepsUsedUp }
-            steps += 1
-            switch take(operation, countsRun: runMax < .max) {
-            case .taken:
-                takesOptional = false
+            switch (step, operation) {
+            case (.taken, _):
+                phase = .settling
+                possible = nil
                 place = list.first
-            case .impossible: place = list.after(place)
-            case .inVain:
-                // That one can always go first, and nothing came of it: skip what is beside it.
+            case (.later, _):
+                possible = possible ?? place
+                place = list.after(place)
+            case (.impossible, _?): place = list.after(place)
+            case (.impossible, nil) where phase == .settling && possible != nil:
+                phase = .required
+                place = possible ?? list.first
+            case (.impossible, nil) where phase != .optional && hasOptional:
+                phase = .optional
+                place = list.first
+            case (.impossible, nil), (.inVain, _):
+                // Behind the first return nothing can come next.
                 guard let undone = goBack() else { return .none(isCut: isCut) }
-                takesOptional = isOptional(undone)
+                phase = isOptional(undone) ? .optional : .required
                 place = list.after(EventList.call(of: undone))
             }
         }
         return .found
     }
 
-    private enum Step { case taken, impossible, inVain }
+    private enum Step {
+        case taken, impossible
+        /// It is possible, and is looked at again in the next phase.
+        case later
+        /// It can always go first, and nothing came of it: nothing comes of what is beside it.
+        case inVain
+    }
 
     /// Puts an operation next, if it can be and that is new.
-    private mutating func take(_ operation: Int, countsRun: Bool) -> Step {
-        let entry = operations[operation]
-        guard let after = model.step(state, entry.call, entry.outcome) else { return .impossible }
+    private mutating func take(_ operation: Int, _ phase: Phase, isLimited: Bool) -> Step {
+        guard let after = ask(state, operation) else { return .impossible }
         let isKept = after == state
-        let isOptional = entry.outcome == nil
-        if isOptional, isKept { return .impossible }
+        if phase == .settling, !isKept { return .later }
+        if phase == .optional, isKept { return .impossible }
+        if isIdle(operation, after, isLimited: isLimited) { return isKept ? .inVain : .impossible }
         linearized.insert(places[operation])
-        let runAfter = isOptional && countsRun ? run + 1 : 0
+        let runAfter = phase == .optional && isLimited ? run + 1 : 0
         let configuration = Configuration(linearized: linearized.key, state: after)
         if let known = seen[configuration], known <= runAfter {
             linearized.remove(places[operation])
@@ -172,8 +188,26 @@ struct LinearizabilitySearch<Model: SequentialModel> {
         list.lift(operation)
         state = after
         run = runAfter
-        if !isOptional { required -= 1 }
+        if phase != .optional { required -= 1 }
         return .taken
+    }
+
+    /// Whether the last operation, of unknown outcome, makes no difference for one that would follow it.
+    ///
+    /// Then it is in the wrong place: another one of unknown outcome does as well without it, and a required one before
+    /// it, which has been tried. The latter is known from ``seen`` too, but not in a round with a limit, where it would
+    /// count as a new run.
+    private mutating func isIdle(_ operation: Int, _ after: Model.State, isLimited: Bool) -> Bool {
+        guard let last = stack.last, isOptional(last.operation), isOptional(operation) || isLimited else {
+            return false
+        }
+        guard let without = ask(last.state, operation) else { return false }
+        return isOptional(operation) ? without == after : ask(without, last.operation) == after
+    }
+
+    private mutating func ask(_ state: Model.State, _ operation: Int) -> Model.State? {
+        steps += 1
+        return model.step(state, operations[operation].call, operations[operation].outcome)
     }
 
     /// Takes back the last operation in whose place another one may do better.
