@@ -1,4 +1,5 @@
 #if Etcd
+import EtcdSupport
 import Glibc
 import HoldfastTesting
 

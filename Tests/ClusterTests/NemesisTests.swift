@@ -1,5 +1,6 @@
 #if Etcd
-import Foundation
+import FoundationEssentials
+import EtcdSupport
 import HoldfastTesting
 import Platform
 import RegionFailover
@@ -13,7 +14,8 @@ func setting(_ name: String, _ usual: UInt64) -> UInt64 {
 }
 
 @Suite("Replicas as processes, on a real etcd", .serialized) struct NemesisTests {
-    private static let seeds = (0..<setting("HOLDFAST_NEMESIS_ROUNDS", 1)).map { $0 + setting("HOLDFAST_NEMESIS_SEED", 1) }
+    private static let firstSeed = setting("HOLDFAST_NEMESIS_SEED", 1)
+    private static let seeds = Array(firstSeed..<(firstSeed + setting("HOLDFAST_NEMESIS_ROUNDS", 1)))
     private static let seconds = setting("HOLDFAST_NEMESIS_SECONDS", 15)
     private static let clients = 8
 
@@ -60,12 +62,11 @@ func setting(_ name: String, _ usual: UInt64) -> UInt64 {
         let model = LeadModel(regions: ["us", "eu", "ap"], primary: "us")
         let lead = LinearizabilityChecker(model).check(content.lead)
         #expect(lead.verdict == .linearizable, "seed \(seed): \(lead.verdict)")
-        print(
-            "seed \(seed): \(content.queues.count + content.lead.count) calls, \(content.unknown) of unknown outcome, "
-                + "\(content.repeated.count) found there when they were made again, "
-                + "\(found.values.reduce(0) { $0 + $1.count }) writes, \(report.steps + lead.steps) steps; "
-                + "harm: \(nemesis.log.map { "\($0)" }.joined(separator: ", "))"
-        )
+        let calls = content.queues.count + content.lead.count
+        let writes = found.values.map(\.count).reduce(0, +)
+        let harm = nemesis.log.map { "\($0)" }.joined(separator: ", ")
+        print("seed \(seed): \(calls) calls, \(content.unknown) of unknown outcome, \(writes) writes, harm: \(harm)")
+        print("seed \(seed): \(content.repeated.count) were there when made again, \(report.steps + lead.steps) steps")
     }
 
     /// The position of every write that is queued or was ever seen, taken out of the queues.

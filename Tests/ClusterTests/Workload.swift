@@ -1,9 +1,10 @@
 #if Etcd
-import Foundation
+import FoundationEssentials
 import HoldfastTesting
 import Platform
 import RegionFailover
 import ReplayFormat
+import ReplayStore
 import Synchronization
 
 /// What clients have asked replicas for, and what they heard.

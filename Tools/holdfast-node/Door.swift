@@ -278,15 +278,12 @@ private struct Query {
     }
 
     func consistency() throws -> ReadConsistency {
-        switch self["consistency"] {
-        case nil, "linearizable": .linearizable
-        case "local": .local
-        case let text?:
-            guard let index = UInt64(text) else {
-                throw BadRequest("'consistency' is 'linearizable', 'local', or an index.")
-            }
-            .index(index)
+        guard let text = self["consistency"], text != "linearizable" else { return .linearizable }
+        if text == "local" { return .local }
+        guard let index = UInt64(text) else {
+            throw BadRequest("'consistency' is 'linearizable', 'local', or an index.")
         }
+        return .index(index)
     }
 }
 
