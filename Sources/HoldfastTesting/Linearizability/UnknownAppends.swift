@@ -6,9 +6,9 @@ public import ReplayFormat
 /// A search that must guess of hundreds of appends whether they took effect has no end; what is found in the queues says
 /// it. This is sound, that is, no good history becomes a bad one:
 ///
-/// - A write that a queue takes stays in it until it is acknowledged or drained, and both hand it out first. So an append
-///   whose writes are neither queued in the end nor were ever delivered has not taken effect before the end, and nobody
-///   can have seen an effect of it: it is removed.
+/// - A write that a queue takes stays in it until it is acknowledged or drained, and whoever does that was handed it. So
+///   an append whose writes are neither queued in the end nor were ever delivered has not taken effect before the end, and
+///   nobody can have seen an effect of it: it is removed.
 /// - A write that is found was appended by a call that named it. Where that was one call alone, that call took effect, and
 ///   its writes have the positions that were found. It is given that outcome, and no return: it may have taken effect at
 ///   any moment after its invocation, which is more than is true, and so rejects nothing that is true.
@@ -25,7 +25,9 @@ public struct UnknownAppends: Sendable {
     /// Creates it from what was found.
     ///
     /// - Parameter found: The positions of everything that is queued after the last operation of the history has ended, or
-    ///   was ever delivered, also by a drain. Appends to regions that are not in it stay as they are.
+    ///   was ever delivered, also by a drain. Nothing may have been acknowledged that was not delivered, and where the
+    ///   outcome of a drain is unknown, what it took is missing here: leave that region out. Appends to regions that are not in
+    ///   it stay as they are.
     public init(found: [RegionID: [WriteIdentity: UInt64]]) { self.found = found }
 
     /// A history whose appends have outcomes.
