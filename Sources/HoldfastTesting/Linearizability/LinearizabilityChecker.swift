@@ -15,8 +15,8 @@
 /// operations and the clients: for 20,000 operations on one queue, measured with ``QueueModel``, 116,000 steps with 8
 /// in flight, 248,000 with 16 and 618,000 with 32; twice as many where the fault is in one of the last. With one
 /// outcome of a hundred unknown, after ``UnknownAppends``, 160,000 to 221,000 with 8 in flight, 481,000 to 896,000 with
-/// 16, and 4,000,000 to 9,200,000 with 32; but that a history with a hundred unknown outcomes is bad is often not decided
-/// at all, since each set of them would have to be tried. So keep outcomes known where a history must be long, or
+/// 16, and 4,000,000 to 9,200,000 with 32; but that a history with a hundred unknown outcomes is bad is often undecided
+/// since each set of them would have to be tried. So keep outcomes known where a history must be long, or
 /// histories short where outcomes are unknown, and do not take `undecided` for a success.
 public struct LinearizabilityChecker<Model: SequentialModel>: Sendable {
     /// What the object must do.
