@@ -8,7 +8,8 @@ import Testing
 struct PlainChecker<State: Sendable, Call: Hashable & Sendable, Outcome: Hashable & Sendable>: Sendable {
     typealias Entry = HoldfastTesting.Operation<Call, Outcome>
 
-    /// All states that an object may be in after a call that took effect, or was refused; none when it does not answer so.
+    /// All states that an object may be in after a call that took effect, or was refused; none when it does not answer
+    /// so.
     let steps: @Sendable (State, Call, Outcome?) -> [State]
 
     func isLinearizable(_ left: [Entry], from state: State) -> Bool {

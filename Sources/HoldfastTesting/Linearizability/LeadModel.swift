@@ -5,8 +5,8 @@ public import ReplayStore
 ///
 /// The epoch rises by exactly one with each change of the acting primary, and each epoch has one. Whether a region is
 /// healthy, has received everything or is in a tier is not known here, so of the refusals for such reasons only what
-/// they say of the lead is checked; and which region a promotion chooses is told by its outcome. Where nobody heard that
-/// outcome the state is all regions that it may have been, until somebody hears of one.
+/// they say of the lead is checked; and which region a promotion chooses is told by its outcome. Where nobody heard
+/// that outcome the state is all regions that it may have been, until somebody hears of one.
 ///
 /// A promotion that the controller decides by itself is a change too: give it as an operation of unknown outcome, or
 /// switch automatic failover off.

@@ -6,18 +6,18 @@
 /// print(checker.check(history).verdict)  // linearizable, or what stands in the way
 /// ```
 ///
-/// It is the search of Wing and Gong ("Testing and verifying concurrent objects", 1993) with the memory of Lowe ("Testing
-/// for linearizability", 2017), through each partition alone (Horn and Kroening, "Faster linearizability checking via
-/// P-compositionality", 2015). Porcupine is the well-known implementation of the same papers, in Go.
+/// It is the search of Wing and Gong ("Testing and verifying concurrent objects", 1993) with the memory of Lowe
+/// ("Testing for linearizability", 2017), through each partition alone (Horn and Kroening, "Faster linearizability
+/// checking via P-compositionality", 2015). Porcupine is the well-known implementation of the same papers, in Go.
 ///
 /// The problem is NP-complete (Gibbons and Korach, 1997), hence the limit on steps. A step asks the model once.
 /// Where outcomes tell the order, as positions do, there is nearly one order alone, and the steps grow with the
-/// operations and the clients: for 20,000 operations on one queue, measured with ``QueueModel``, 116,000 steps with 8 in
-/// flight, 248,000 with 16 and 618,000 with 32; twice as many where the fault is in one of the last. With one outcome of a
-/// hundred unknown, after ``UnknownAppends``, 160,000 to 221,000 with 8 in flight, 481,000 to 896,000 with 16, and more than
-/// 2,000,000 with 32; but that a history with a hundred unknown outcomes is bad is often not decided at all, since each
-/// set of them would have to be tried. So keep outcomes known where a history must be long, or histories short where
-/// outcomes are unknown, and do not take `undecided` for a success.
+/// operations and the clients: for 20,000 operations on one queue, measured with ``QueueModel``, 116,000 steps with 8
+/// in flight, 248,000 with 16 and 618,000 with 32; twice as many where the fault is in one of the last. With one
+/// outcome of a hundred unknown, after ``UnknownAppends``, 160,000 to 221,000 with 8 in flight, 481,000 to 896,000 with
+/// 16, and 4,000,000 to 9,200,000 with 32; but that a history with a hundred unknown outcomes is bad is often undecided
+/// since each set of them would have to be tried. So keep outcomes known where a history must be long, or
+/// histories short where outcomes are unknown, and do not take `undecided` for a success.
 public struct LinearizabilityChecker<Model: SequentialModel>: Sendable {
     /// What the object must do.
     public let model: Model
@@ -28,8 +28,8 @@ public struct LinearizabilityChecker<Model: SequentialModel>: Sendable {
     ///
     /// - Parameters:
     ///   - model: What the object must do.
-    ///   - stepsMax: The most steps for each partition; each that the model allows takes some 100 bytes of memory until the
-    ///     partition is done.
+    ///   - stepsMax: The most steps for each partition; each that the model allows takes some 100 bytes of memory until
+    ///     the partition is done.
     public init(_ model: Model, stepsMax: Int = 10_000_000) {
         precondition(stepsMax > 0, "a search of at most \(stepsMax) steps finds nothing")
         self.model = model
@@ -38,10 +38,10 @@ public struct LinearizabilityChecker<Model: SequentialModel>: Sendable {
 
     /// Judges a history.
     ///
-    /// - Parameter history: Its operations, in any order. An operation that was refused for a reason that the model knows
-    ///   nothing of, and so changed nothing, is left out by the caller.
-    /// - Returns: The verdict on all partitions: a violation before anything that was not decided. A violation is certain:
-    ///   there is no order.
+    /// - Parameter history: Its operations, in any order. An operation that was refused for a reason that the model
+    ///   knows nothing of, and so changed nothing, is left out by the caller.
+    /// - Returns: The verdict on all partitions: a violation before anything that was not decided. A violation is
+    ///   certain: there is no order.
     public func check(_ history: [Operation<Model.Call, Model.Outcome>]) -> LinearizabilityReport {
         var partitions: [Model.Partition: [Int]] = [:]
         var names: [Model.Partition] = []

@@ -2,9 +2,9 @@
 ///
 /// It goes down into one order and back up, without recursion. What it leaves out, since nothing is lost by it:
 /// a set of operations with a state that was met before (Lowe 2017); what may stand beside a required operation that is
-/// possible and leaves the state as it was, since that one can always go first; an operation of unknown outcome that would
-/// change nothing, or nothing that the next one does not change as well; and of several with equal calls and unknown
-/// outcomes all but the one that was invoked first.
+/// possible and leaves the state as it was, since that one can always go first; an operation of unknown outcome that
+/// would change nothing, or nothing that the next one does not change as well; and of several with equal calls and
+/// unknown outcomes all but the one that was invoked first.
 ///
 /// Operations of unknown outcome are tried last, and in rounds: first at most one between two required ones, then more.
 /// In a good history most of them are needed nowhere, or alone, and their subsets would be as many as there are.

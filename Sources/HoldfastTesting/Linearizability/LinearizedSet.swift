@@ -1,8 +1,8 @@
 /// Which operations of a partition a search has put in order, as bits.
 ///
-/// Operations that have returned are numbered in the order of their invocation, so that those in order are a solid run of
-/// bits and a ragged edge as wide as there were clients; the key of a state keeps the edge alone. Operations that never
-/// returned would hold the run up for ever: their bits are apart, and always kept.
+/// Operations that have returned are numbered in the order of their invocation, so that those in order are a solid run
+/// of bits and a ragged edge as wide as there were clients; the key of a state keeps the edge alone. Operations that
+/// never returned would hold the run up for ever: their bits are apart, and always kept.
 struct LinearizedSet {
     /// First those that never returned, then those that did.
     private var words: [UInt64]

@@ -6,21 +6,21 @@ public import ReplayStore
 /// partition.
 ///
 /// A write is queued once: an append of an identity that the queue has had is answered as a duplicate, also after the
-/// write has left. Positions count from 1 without gaps, in the order of the appends. What is acknowledged or drained has
-/// left for good.
+/// write has left. Positions count from 1 without gaps, in the order of the appends. What is acknowledged or drained
+/// has left for good.
 ///
 /// It knows queues without limits, of which nothing is dropped, parked, lost or retried, and drains that take as many
-/// entries as were asked for: a replicated controller hands out no more than 768 KiB at once, so let the writes be small.
-/// Leave out of the history what was refused for any other reason than `positionOutOfRange`, since it changed nothing;
-/// and let `statistics` be read with `linearizable` consistency where a replica answers.
+/// entries as were asked for: a replicated controller hands out no more than 768 KiB at once, so let the writes be
+/// small. Leave out of the history what was refused for any other reason than `positionOutOfRange`, since it changed
+/// nothing; and let `statistics` be read with `linearizable` consistency where a replica answers.
 ///
-/// A state is three numbers, whatever was appended; it means something to the model that made it alone, and to copies of
-/// that model. A model remembers every sequence of writes that it was asked about: make a new one for each history.
+/// A state is three numbers, whatever was appended; it means something to the model that made it alone, and to copies
+/// of that model. A model remembers every sequence of writes that it was asked about: make a new one for each history.
 public struct QueueModel: SequentialModel {
     /// What can be asked of a queue.
     public enum Call: Hashable, Sendable {
-        /// An append of writes, by their identities, in the order of the call. A call for several regions is an operation
-        /// for each.
+        /// An append of writes, by their identities, in the order of the call. A call for several regions is an
+        /// operation for each.
         case append([WriteIdentity], to: RegionID)
         /// An acknowledgement of everything up to a position.
         case acknowledge(RegionID, through: UInt64)

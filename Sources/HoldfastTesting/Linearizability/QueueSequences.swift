@@ -1,8 +1,8 @@
 private import Platform
 internal import ReplayFormat
 
-/// Every sequence of writes that a search has thought of, as a tree: a node stands for the sequence on the way to it from
-/// the root, so that equal sequences are one node, and a state is a number.
+/// Every sequence of writes that a search has thought of, as a tree: a node stands for the sequence on the way to it
+/// from the root, so that equal sequences are one node, and a state is a number.
 ///
 /// Each node knows one ancestor far away beside its parent (Myers, "An applicative random-access stack", 1983), so that
 /// what stands at a position is found in a logarithm of the steps.

@@ -1,9 +1,11 @@
 /// What an object does that serves one call after another: what a history of concurrent calls is measured by.
 ///
-/// A model is a function: the same state, call and outcome give the same answer each time. Where the object itself has a
-/// choice, the outcome must tell which, or the state must stand for all that is possible.
+/// A model is a function: the same state, call and outcome give the same answer each time. Where the object itself has
+/// a choice, the outcome must tell which, or the state must stand for all that is possible.
 public protocol SequentialModel: Sendable {
-    /// All that later outcomes depend on. It is copied, compared and hashed once for each step of a search: keep it small.
+    /// All that later outcomes depend on.
+    ///
+    /// It is copied, compared and hashed for the steps of a search: keep it small.
     associatedtype State: Hashable & Sendable
     /// What can be asked for.
     associatedtype Call: Hashable & Sendable
@@ -25,8 +27,8 @@ public protocol SequentialModel: Sendable {
     /// - Parameters:
     ///   - state: The state before it, which came from this model.
     ///   - call: What was asked for.
-    ///   - outcome: What was answered; nil when nobody knows, so that any answer will do. The state after it must be one
-    ///     in which the call took effect, if it could: that it did not is thought of elsewhere.
+    ///   - outcome: What was answered; nil when nobody knows, so that any answer will do. The state after it must be
+    ///     one in which the call took effect, if it could: that it did not is thought of elsewhere.
     /// - Returns: The state after it; nil when the object cannot answer so in that state.
     func step(_ state: State, _ call: Call, _ outcome: Outcome?) -> State?
 

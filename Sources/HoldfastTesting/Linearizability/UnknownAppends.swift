@@ -3,29 +3,31 @@ public import ReplayFormat
 
 /// Gives appends of unknown outcome the outcome that they must have had, by what was found in the end.
 ///
-/// A search that must guess of hundreds of appends whether they took effect has no end; what is found in the queues says
-/// it. This is sound, that is, no good history becomes a bad one:
+/// A search that must guess of hundreds of appends whether they took effect has no end; what is found in the queues
+/// says it. This is sound, that is, no good history becomes a bad one:
 ///
-/// - A write that a queue takes stays in it until it is acknowledged or drained, and both hand it out first. So an append
-///   whose writes are neither queued in the end nor were ever delivered has not taken effect before the end, and nobody
-///   can have seen an effect of it: it is removed.
-/// - A write that is found was appended by a call that named it. Where that was one call alone, that call took effect, and
-///   its writes have the positions that were found. It is given that outcome, and no return: it may have taken effect at
-///   any moment after its invocation, which is more than is true, and so rejects nothing that is true.
+/// - A write that a queue takes stays in it until it is acknowledged or drained, and whoever does that was handed it.
+///   So an append whose writes are neither queued in the end nor were ever delivered has not taken effect before the
+///   end, and nobody can have seen an effect of it: it is removed.
+/// - A write that is found was appended by a call that named it. Where that was one call alone, that call took effect,
+///   and its writes have the positions that were found. It is given that outcome, and no return: it may have taken
+///   effect at any moment after its invocation, which is more than is true, and so rejects nothing that is true.
 /// - Where several calls named a write, as a retry does, and one of them was told that it queued it, an unknown one has
-///   nothing left to do but to be answered as a duplicate, which changes nothing: it is removed. Where none was told, it
-///   is any of them: they stay unknown, and the search decides.
+///   nothing left to do but to be answered as a duplicate, which changes nothing: it is removed. Where none was told,
+///   it is any of them: they stay unknown, and the search decides.
 ///
-/// An append of which a part is found, or whose positions have gaps, is given an outcome that no queue answers: an append
-/// is all or nothing, so the search will say that the history is bad.
+/// An append of which a part is found, or whose positions have gaps, is given an outcome that no queue answers: an
+/// append is all or nothing, so the search will say that the history is bad.
 public struct UnknownAppends: Sendable {
     /// The position of everything that is queued in the end or was ever delivered, for each region that was looked at.
     public var found: [RegionID: [WriteIdentity: UInt64]]
 
     /// Creates it from what was found.
     ///
-    /// - Parameter found: The positions of everything that is queued after the last operation of the history has ended, or
-    ///   was ever delivered, also by a drain. Appends to regions that are not in it stay as they are.
+    /// - Parameter found: The positions of everything that is queued after the last operation of the history has ended,
+    ///   or was ever delivered, also by a drain. Nothing may have been acknowledged that was not delivered, and where
+    ///   the outcome of a drain is unknown, what it took is missing here: leave that region out. Appends to regions
+    ///   that are not in it stay as they are.
     public init(found: [RegionID: [WriteIdentity: UInt64]]) { self.found = found }
 
     /// A history whose appends have outcomes.
