@@ -5,7 +5,6 @@ import HoldfastTesting
 import Platform
 import RegionFailover
 import ReplayFormat
-import Synchronization
 import Testing
 
 /// A number from the environment.
@@ -24,7 +23,9 @@ func setting(_ name: String, _ usual: UInt64) -> UInt64 {
         arguments: seeds
     )
     func nemesis(seed: UInt64) async throws {
-        let cluster = try await NodeCluster(["--snapshot-every", "20000", "--retain-bytes", "40000", "--retain-entries", "64"])
+        let cluster = try await NodeCluster([
+            "--snapshot-every", "20000", "--retain-bytes", "40000", "--retain-entries", "64",
+        ])
         try await cluster.ask(
             0,
             "POST",
@@ -32,23 +33,23 @@ func setting(_ name: String, _ usual: UInt64) -> UInt64 {
             #"{"local":"us","regions":["us","eu","ap"],"suspectAfterMs":3600000}"#
         )
         let history = History()
-        let isEnding = Atomic(false)
+        let ending = Ending()
         let end = System.monotonicNanoseconds + Self.seconds * 1_000_000_000
         var nemesis = Nemesis(cluster, seed: seed)
         try await withThrowingTaskGroup { group in
             for number in 0..<Self.clients {
                 group.addTask {
-                    var client = Client(number, cluster, history, seed: seed) { isEnding.load(ordering: .relaxed) }
+                    var client = Client(number, cluster, history, ending, seed: seed)
                     await client.run()
                 }
             }
             while System.monotonicNanoseconds < end { try await nemesis.strike() }
-            isEnding.store(true, ordering: .relaxed)
+            ending.begin()
             try await group.waitForAll()
         }
         try await cluster.etcd.waitUntilHealthy()
         try await cluster.waitUntilReady()
-        var last = Client(Self.clients, cluster, history, seed: seed) { false }
+        var last = Client(Self.clients, cluster, history, Ending(), seed: seed)
         await last.read()
         let digests = try await cluster.digests()
         #expect(Set(digests).count == 1, "seed \(seed): \(digests)")

@@ -136,9 +136,20 @@ struct RegionName: Decodable, Sendable {
 
     init(from decoder: any Decoder) throws {
         let name = try decoder.singleValueContainer().decode(String.self)
-        guard let region = RegionID(utf8: name.utf8) else { throw NodeCluster.Failure(description: "no region: \(name)") }
+        guard let region = RegionID(utf8: name.utf8) else {
+            throw NodeCluster.Failure(description: "no region: \(name)")
+        }
         self.region = region
     }
+}
+
+/// The end of a round, which every client looks for.
+final class Ending: Sendable {
+    private let flag = Atomic(false)
+
+    var hasBegun: Bool { flag.load(ordering: .relaxed) }
+
+    func begin() { flag.store(true, ordering: .relaxed) }
 }
 
 /// A client of replicas: one call after the other, each to any of them.
@@ -149,25 +160,27 @@ struct Client: Sendable {
     let number: Int
     let cluster: NodeCluster
     let history: History
-    let isEnding: @Sendable () -> Bool
+    private let ending: Ending
     private var random: SplitMix64
     private var sequence: UInt64 = 0
     private var lead: (epoch: UInt64, primary: RegionID) = (1, "us")
 
     /// Refusals that say that nothing happened, and nothing of the object.
-    private static let nothing: Set<String> = ["overloaded", "logUnavailable", "cancelled", "notLeader", "notConfigured"]
+    private static let nothing: Set<String> = [
+        "overloaded", "logUnavailable", "cancelled", "notLeader", "notConfigured",
+    ]
 
     init(
         _ number: Int,
         _ cluster: NodeCluster,
         _ history: History,
-        seed: UInt64,
-        isEnding: @escaping @Sendable () -> Bool
+        _ ending: Ending,
+        seed: UInt64
     ) {
         self.number = number
         self.cluster = cluster
         self.history = history
-        self.isEnding = isEnding
+        self.ending = ending
         random = SplitMix64(seed: seed &* 1000 &+ UInt64(number))
     }
 
@@ -179,7 +192,7 @@ struct Client: Sendable {
     }
 
     mutating func run() async {
-        while !isEnding() {
+        while !ending.hasBegun {
             switch Int.random(in: 0..<100, using: &random) {
             case 0..<60: await append()
             case 60..<80: await read()
@@ -228,7 +241,7 @@ struct Client: Sendable {
             }
             let isRefusal = answer?.code.map(Self.nothing.contains) ?? false
             mayBeThere = mayBeThere || !isRefusal
-            guard !isEnding(), isRefusal || Bool.random(using: &random) else {
+            guard !ending.hasBegun, isRefusal || Bool.random(using: &random) else {
                 if mayBeThere { history.add(number, .append(writes, to: region), nil, invoked, returned) }
                 return
             }
