@@ -21,8 +21,8 @@ let lifecycle: Target.Dependency = .product(
     condition: .when(traits: ["ServiceLifecycleSupport"])
 )
 
-/// A product of the gRPC packages, which are there for the trait `Etcd` alone: without it they are not even fetched.
-func grpc(_ name: String, _ package: String) -> Target.Dependency {
+/// A product of a package that is there for the trait `Etcd` alone: without it that is not even fetched.
+func withEtcd(_ name: String, _ package: String) -> Target.Dependency {
     .product(name: name, package: package, condition: .when(traits: ["Etcd"]))
 }
 
@@ -92,9 +92,9 @@ let package = Package(
         .target(
             name: "EtcdProtocol",
             dependencies: [
-                grpc("GRPCCore", "grpc-swift-2"),
-                grpc("GRPCProtobuf", "grpc-swift-protobuf"),
-                grpc("SwiftProtobuf", "swift-protobuf"),
+                withEtcd("GRPCCore", "grpc-swift-2"),
+                withEtcd("GRPCProtobuf", "grpc-swift-protobuf"),
+                withEtcd("SwiftProtobuf", "swift-protobuf"),
             ],
             exclude: ["etcd.proto"]
         ),
@@ -102,12 +102,12 @@ let package = Package(
             name: "EtcdLog",
             dependencies: [
                 "EtcdProtocol", "RaftApply", "ReplayStore", log,
-                grpc("GRPCCore", "grpc-swift-2"),
-                grpc("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"),
-                grpc("GRPCProtobuf", "grpc-swift-protobuf"),
-                grpc("NIOCore", "swift-nio"),
-                grpc("NIOHTTP2", "swift-nio-http2"),
-                grpc("SwiftProtobuf", "swift-protobuf"),
+                withEtcd("GRPCCore", "grpc-swift-2"),
+                withEtcd("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"),
+                withEtcd("GRPCProtobuf", "grpc-swift-protobuf"),
+                withEtcd("NIOCore", "swift-nio"),
+                withEtcd("NIOHTTP2", "swift-nio-http2"),
+                withEtcd("SwiftProtobuf", "swift-protobuf"),
             ],
             swiftSettings: strict
         ),
@@ -132,8 +132,8 @@ let package = Package(
             name: "HoldfastNode",
             dependencies: [
                 "EtcdLog", "Holdfast", "RaftApply", "RegionFailover", "ReplayFormat", "ReplayStore", log,
-                .product(name: "FlyingFox", package: "FlyingFox", condition: .when(traits: ["Etcd"])),
-                .product(name: "FlyingSocks", package: "FlyingFox", condition: .when(traits: ["Etcd"])),
+                withEtcd("FlyingFox", "FlyingFox"),
+                withEtcd("FlyingSocks", "FlyingFox"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ],
@@ -184,9 +184,9 @@ let package = Package(
             dependencies: [
                 "EtcdLog", "EtcdProtocol", "EtcdSupport", "Holdfast", "HoldfastTesting", "RaftApply", "RegionFailover",
                 "ReplayStore", log,
-                grpc("GRPCCore", "grpc-swift-2"),
-                grpc("NIOCore", "swift-nio"),
-                grpc("NIOEmbedded", "swift-nio"),
+                withEtcd("GRPCCore", "grpc-swift-2"),
+                withEtcd("NIOCore", "swift-nio"),
+                withEtcd("NIOEmbedded", "swift-nio"),
             ],
             swiftSettings: strict
         ),
@@ -195,8 +195,10 @@ let package = Package(
             dependencies: [
                 "EtcdSupport", "HoldfastNode", "HoldfastTesting", "Platform", "RegionFailover", "ReplayFormat",
                 "ReplayStore", "TestSupport",
-                grpc("NIOCore", "swift-nio"),
-                grpc("NIOPosix", "swift-nio"),
+                withEtcd("FlyingFox", "FlyingFox"),
+                withEtcd("FlyingSocks", "FlyingFox"),
+                withEtcd("NIOCore", "swift-nio"),
+                withEtcd("NIOPosix", "swift-nio"),
             ],
             swiftSettings: strict
         ),

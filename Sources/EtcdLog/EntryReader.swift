@@ -13,6 +13,8 @@ struct EntryReader: Sendable {
     struct Progress {
         /// Everything at or below it has been handed on.
         var last: UInt64
+        /// The last entry that was handed on, and a hash of its command; nil before the first.
+        var entry: (index: UInt64, hash: Int)?
         /// Messages of the watch under way.
         var messages = 0
         /// Whether the watch before was not permitted; a token that has run out makes etcd say so, too.
@@ -101,7 +103,19 @@ struct EntryReader: Sendable {
         }
         log.cluster.saw(reply.header)
         try check(reply.header, isCurrent: true)
-        return reply.kvs.first.map { UInt64(max($0.modRevision, 0)) } ?? 0
+        let head = reply.kvs.first.map { UInt64(max($0.modRevision, 0)) } ?? 0
+        // The revision rises with reports, too, and with it may hide that entries are gone.
+        if let entry = progress.with({ $0.entry }), head < entry.index {
+            throw Self.wentBack("the log ends at entry \(head), but entry \(entry.index) was read")
+        }
+        return head
+    }
+
+    private static func wentBack(_ what: String) -> HoldfastError {
+        HoldfastError(
+            code: .logWentBack,
+            message: "\(what): etcd was restored from an older state, or it is another cluster."
+        )
     }
 
     /// That the log is the one that it was, and not shorter.
@@ -118,17 +132,13 @@ struct EntryReader: Sendable {
             )
         }
         guard !isCurrent || UInt64(max(header.revision, 0)) >= last else {
-            throw HoldfastError(
-                code: .logWentBack,
-                message:
-                    "etcd is at revision \(header.revision), but entry \(last) has been applied: it was restored from "
-                    + "an older state, or it is another cluster."
-            )
+            throw Self.wentBack("etcd is at revision \(header.revision), but entry \(last) has been applied")
         }
     }
 
     private func watch(_ connection: Connection) async throws -> Ending {
-        let start = progress.with { $0.last + 1 }
+        // From the last entry on, where it is known: it must be there still.
+        let start = progress.with { $0.entry?.index == $0.last ? $0.last : $0.last + 1 }
         let request = WireWatchRequest.with {
             $0.createRequest.key = Data(log.keys.entries.start.bytes)
             $0.createRequest.rangeEnd = Data(log.keys.entries.end.bytes)
@@ -158,6 +168,8 @@ struct EntryReader: Sendable {
 
     /// Hands on what a watch brings, until it ends.
     private func follow(_ messages: RPCAsyncSequence<WireWatchResponse, any Error>) async throws -> Ending {
+        // Another log has entries of its own where this one's were, however long it has become.
+        var unproved = progress.with { $0.entry?.index == $0.last ? $0.entry : nil }
         for try await message in messages {
             progress.with { $0.messages += 1 }
             if message.canceled {
@@ -165,11 +177,17 @@ struct EntryReader: Sendable {
                 throw refusal(message.cancelReason)
             }
             try check(message.header, isCurrent: false)
-            let last = progress.with { $0.last }
-            let entries = message.events.compactMap { event -> LogEntry? in
-                guard event.type == .put, event.kv.modRevision > Int64(clamping: last) else { return nil }
-                return LogEntry(index: UInt64(event.kv.modRevision), command: Array(event.kv.value))
+            let puts = message.events.filter { $0.type == .put }.map { event in
+                LogEntry(index: UInt64(max(event.kv.modRevision, 0)), command: Array(event.kv.value))
             }
+            if let entry = unproved, let first = puts.first {
+                guard first.index == entry.index, first.command.hashValue == entry.hash else {
+                    throw Self.wentBack("entry \(entry.index) is not the one that was read")
+                }
+                unproved = nil
+            }
+            let last = progress.with { $0.last }
+            let entries = puts.filter { $0.index > last }
             try await hand(entries)
             if !entries.isEmpty { progress.with { $0.wasForbidden = false } }
         }
@@ -195,7 +213,10 @@ struct EntryReader: Sendable {
         guard let last = entries.last else { return }
         precondition(zip(entries, entries.dropFirst()).allSatisfy { $0.index < $1.index }, "entries that do not rise")
         try await handoff.give(.entries(entries))
-        progress.with { $0.last = last.index }
+        progress.with { progress in
+            progress.last = last.index
+            progress.entry = (last.index, last.command.hashValue)
+        }
     }
 
     /// Returns when a silent watch cannot be trusted: its member does not answer, or has been silent about later entries.

@@ -34,7 +34,8 @@ public final class EtcdLog: ReplicatedLog {
     /// The number alone would not do: etcd derives it from the members' addresses, so a cluster that is made anew at the
     /// same place has it again. The first call of all members draws the bytes and writes them.
     ///
-    /// `lastIndex` is etcd's revision, which is at or above the last entry's.
+    /// `lastIndex` is the last entry's: etcd's revision would not do, since it rises with each report, also in a cluster that
+    /// was restored from an older state.
     public func identity() async throws(HoldfastError) -> LogIdentity {
         let drawn = SessionID(index: .random(in: 0...(.max)), nonce: .random(in: 0...(.max))).description
         let kept = try await update(keys.logID, isWrite: false) { current in current == nil ? Array(drawn.utf8) : nil }
@@ -43,7 +44,7 @@ public final class EtcdLog: ReplicatedLog {
         let bytes = id.map { Election.bytes($0.index) + Election.bytes($0.nonce) } ?? Array(kept.value.prefix(56))
         return LogIdentity(
             cluster: Election.bytes(kept.header.clusterID) + bytes,
-            lastIndex: UInt64(max(kept.header.revision, 0))
+            lastIndex: try await barrier()
         )
     }
 

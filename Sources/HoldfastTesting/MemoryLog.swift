@@ -107,6 +107,11 @@ public final class MemoryLog: ReplicatedLog {
         wake()
     }
 
+    /// Leaves out so many indices, as an engine does that counts other things, too.
+    public func skipIndices(_ count: UInt64) {
+        state.withLock { $0.nextIndex += count }
+    }
+
     /// Lets whoever leads lose the leadership.
     public func endLeadership() {
         state.withLock { $0.leader = nil }

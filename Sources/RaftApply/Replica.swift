@@ -111,7 +111,10 @@ public final class Replica: Sendable {
         while !Task.isCancelled {
             do throws(HoldfastError) {
                 try await checkLog()
-                try await applyEntries()
+                try await reading {
+                    try await self.checkLast()
+                    try await self.applyEntries()
+                }
                 wait = Backoff()
             } catch {
                 guard error.code == .logUnavailable || error.code == .outcomeUnknown else { return machine.stop(error) }
@@ -145,17 +148,45 @@ public final class Replica: Sendable {
         }
     }
 
-    private func applyEntries() async throws(HoldfastError) {
-        do {
-            for try await delivery in log.entries(after: machine.applied.index) {
-                if let failure = machine.failure { throw failure }
-                switch delivery {
-                case .entries(let entries): try await apply(entries)
-                case .compacted(let index):
-                    try await takeSnapshot(beyond: index)
-                    return
-                }
+    /// Refuses a log that has another command where this replica's last one was, or none: one that was restored from an older
+    /// state, and has grown since.
+    ///
+    /// Where the log has forgotten that place, nobody can tell.
+    private func checkLast() async throws {
+        let index = machine.applied.index
+        guard index > 0 else { return }
+        for try await delivery in log.entries(after: index - 1) {
+            guard case .entries(let entries) = delivery else { return }
+            guard let entry = entries.first(where: { $0.index >= index }) else { continue }
+            guard entry.index == index else {
+                throw HoldfastError(
+                    code: .logWentBack,
+                    message:
+                        "This replica has applied a command at index \(index), and the log has none there: the engine was "
+                        + "restored from an older state, and has gone on since. Nothing was changed. Keep this replica's "
+                        + "directory: it has what the log has not."
+                )
             }
+            // It compares the command with the one that was applied.
+            _ = try await machine.apply([entry])
+            return
+        }
+    }
+
+    private func applyEntries() async throws {
+        for try await delivery in log.entries(after: machine.applied.index) {
+            if let failure = machine.failure { throw failure }
+            switch delivery {
+            case .entries(let entries): try await apply(entries)
+            case .compacted(let index): return try await takeSnapshot(beyond: index)
+            }
+        }
+    }
+
+    /// Reads entries, and says of every error what it means.
+    private func reading(_ body: () async throws -> Void) async throws(HoldfastError) {
+        do {
+            try await body()
         } catch let error as HoldfastError {
             throw error
         } catch is CancellationError {

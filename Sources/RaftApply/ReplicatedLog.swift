@@ -97,7 +97,7 @@ extension ReplicatedLog {
 public struct LogIdentity: Sendable, Hashable {
     /// The bytes by which the engine's cluster is known; at most 64.
     public var cluster: [UInt8]
-    /// The index of the newest entry, or of a later moment of the log; a member that has applied more has met another log.
+    /// The index of the newest entry; a member that has applied more has met another log, or an older state of it.
     public var lastIndex: UInt64
 
     /// Creates an identity.

@@ -61,6 +61,15 @@ final class Node: Sendable {
         }
     }
 
+    /// How it ends by itself; nil when it does not within a minute.
+    func ended() -> ChildProcess.Ending? {
+        process.withLock { process in
+            guard let child = process, let ending = (try? child.wait(atMost: 60_000_000_000)) ?? nil else { return nil }
+            process = nil
+            return ending
+        }
+    }
+
     /// Starts it again where it has ended by itself, as one does that has stopped to take a snapshot.
     func restartIfEnded() throws {
         let hasEnded = process.withLock { process in

@@ -49,9 +49,10 @@ final class NodeCluster: Sendable {
 
     deinit { for node in nodes { node.end(by: SIGKILL) } }
 
-    /// Returns when every replica reads what is linearizable, and starts those again that have ended by themselves.
-    func waitUntilReady() async throws {
-        for node in nodes {
+    /// Returns when each of some replicas, or of all, reads what is linearizable; starts those again that have ended by
+    /// themselves.
+    func waitUntilReady(_ which: [Int]? = nil) async throws {
+        for node in (which ?? Array(nodes.indices)).map({ nodes[$0] }) {
             var last: Answer?
             var isReady = false
             for _ in 0..<120 where !isReady {

@@ -119,5 +119,33 @@ struct MemberTests {
         #expect(await code { _ = try await reading.next() } == .logWentBack)
         await log.close()
     }
+
+    @Test("is that the log went back, for a reader that is there, however long it has become since")
+    func wentBackAndOn() async throws {
+        let cluster = try await EtcdCluster()
+        let (log, other) = (try cluster.log(), try cluster.log())
+        _ = try await log.propose([1], as: ProposalID(1, 1))
+        cluster.stop(0)
+        try cluster.saveData()
+        try cluster.start(0)
+        try await cluster.waitUntilHealthy()
+        let last = try await log.propose([2], as: ProposalID(1, 2))
+        var reading = Reading(log, after: 0)
+        var read: UInt64 = 0
+        while read < last {
+            guard case .entries(let entries) = try await reading.next() else { break }
+            read = entries.last?.index ?? read
+        }
+        cluster.stop(0)
+        try cluster.restoreData()
+        try cluster.start(0)
+        try await cluster.waitUntilHealthy()
+        for sequence in 3...9 { _ = try await other.propose([3], as: ProposalID(2, UInt64(sequence))) }
+        #expect(try await other.barrier() > last)
+        await #expect(throws: HoldfastError.self) { while try await reading.next() != nil {} }
+        #expect(await code { _ = try await reading.next() } == .logWentBack)
+        await log.close()
+        await other.close()
+    }
 }
 #endif

@@ -107,6 +107,34 @@ import Testing
         await replicas.stopAll()
     }
 
+    @Test("stop where the log was restored from an older state, however long it has become since", arguments: [0, 1])
+    func wentBackAndOn(gap: UInt64) async throws {
+        let replicas = try await Replicas(MemoryLog())
+        let controller = ReplicatedController(replicas.replicas[0])
+        try await controller.configure(Replicas.configuration)
+        for sequence in 1...10 as ClosedRange<UInt64> {
+            try await controller.append([Replicas.write(sequence)], to: "eu")
+        }
+        #expect(try await replicas.haveOneState)
+        await replicas.stop("r1")
+        let (log, applied) = (replicas.log, try await replicas.log.barrier())
+        await replicas.stopAll()
+        log.goBack(to: 2)
+        // Other commands, by whoever has not applied those that are gone; with a gap there is none in the last one's place.
+        log.skipIndices(gap * (applied - 2))
+        for number in 0..<(gap == 0 ? applied : 1) {
+            let id = ProposalID(session: SessionID(index: 1, nonce: 5), sequence: number)
+            _ = try await log.propose([7], as: id)
+        }
+        #expect(try await log.barrier() > applied)
+        try await replicas.start("r1")
+        let failure = await replicas.failure(of: "r1")
+        // The new commands leave indices out, too: where the last one was there is another, or none.
+        let codes: [HoldfastError.Code] = gap == 0 ? [.logConflict, .logWentBack] : [.logWentBack]
+        #expect(failure.map { codes.contains($0.code) } == true, "\(String(describing: failure))")
+        await replicas.stopAll()
+    }
+
     @Test("keep an append of several megabytes whole") func parts() async throws {
         let replicas = try await Replicas(MemoryLog())
         let controller = ReplicatedController(replicas.replicas[0], compressionLevel: 0)
