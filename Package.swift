@@ -159,10 +159,19 @@ let package = Package(
             ],
             swiftSettings: strict
         ),
+        .executableTarget(
+            name: "LogWorker",
+            dependencies: [
+                "HoldfastTesting", "Platform", "RaftApply", "RegionFailover", "ReplayFormat", "ReplayStore", log,
+            ],
+            path: "Tests/LogWorker",
+            swiftSettings: strict
+        ),
         .testTarget(
             name: "RaftApplyTests",
             dependencies: [
-                "Bytes", "Holdfast", "HoldfastTesting", "RaftApply", "RegionFailover", "ReplayFormat", "ReplayStore",
+                "Bytes", "LogWorker", "Holdfast", "HoldfastTesting", "RaftApply", "RegionFailover", "ReplayFormat",
+                "ReplayStore",
                 "TestSupport", log,
             ],
             swiftSettings: strict

@@ -1,9 +1,10 @@
-import RaftApply
-import RegionFailover
+package import RaftApply
+internal import RegionFailover
 
 /// Makes the entries of a log for a state machine: sessions, sequences, times, indices with gaps.
-struct ConformanceLog {
+package struct ConformanceLog {
     private(set) var entries: [LogEntry] = []
+    private var taken = 0
     var now = Timestamp(milliseconds: 1_800_000_000_000)
     private var nextIndex: UInt64 = 3
     private var nextNonce: UInt64 = 1
@@ -11,9 +12,18 @@ struct ConformanceLog {
     private(set) var session = SessionID(index: 0, nonce: 0)
 
     /// A log that has a session, and what a machine needs first.
-    init(_ commands: some ConformanceCommands) {
+    package init(_ commands: some ConformanceCommands) {
         session = open()
         for command in commands.setUp { add(command) }
+    }
+
+    /// Gives the entries that were added since it was last asked, and forgets those before.
+    package mutating func take() -> [LogEntry] {
+        let new = Array(entries[taken...])
+        // Some stay, so that they can come again.
+        entries = entries.suffix(200)
+        taken = entries.count
+        return new
     }
 
     var last: LogEntry { entries[entries.count - 1] }
@@ -75,7 +85,7 @@ struct ConformanceLog {
 
     /// Adds an entry that stores the digest of what comes before it.
     @discardableResult
-    mutating func addDigest() -> LogEntry {
+    package mutating func addDigest() -> LogEntry {
         add(ConformanceCommand(kind: CommandEnvelope.checkDigest, payload: []))
     }
 
@@ -97,7 +107,7 @@ struct ConformanceLog {
     }
 
     /// Random commands of several sessions, with repetitions and overtaking.
-    mutating func addRandom(_ commands: some ConformanceCommands, _ count: Int, _ random: inout SplitMix64) {
+    package mutating func addRandom(_ commands: some ConformanceCommands, _ count: Int, _ random: inout SplitMix64) {
         var sessions = [session, open(), open()]
         for _ in 0..<count {
             let session = sessions[Int.random(in: 0..<sessions.count, using: &random)]
