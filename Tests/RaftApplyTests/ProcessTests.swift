@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Processes that apply one log") struct ProcessTests {
     private static let commands =
-        ProcessInfo.processInfo.environment["HOLDFAST_LOG_COMMANDS"].flatMap(Int.init) ?? 20_000
+        ProcessInfo.processInfo.environment["HOLDFAST_LOG_COMMANDS"].flatMap(Int.init) ?? 8192
 
     @Test("have one digest at each 1,024th command, whatever their hash seeds, locales and batches")
     func digests() async throws {
