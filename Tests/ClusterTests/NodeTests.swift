@@ -10,7 +10,7 @@ import RegionFailover
 import Synchronization
 import Testing
 
-@Suite("A replica as a process", .serialized, .timeLimit(.minutes(5))) struct NodeTests {
+@Suite("A replica as a process", .serialized, .timeLimit(.minutes(10))) struct NodeTests {
     private static let deployment = #"{"local":"us","regions":["us","eu"],"suspectAfterMs":3600000}"#
 
     private static func line(_ sequence: Int) -> String {

@@ -135,7 +135,7 @@ import Testing
     }
 
     /// Opening has proved the branches; this one is damaged afterwards.
-    @Test("since a branch leads astray while the store is open end a retry with an error", .timeLimit(.minutes(1)))
+    @Test("since a branch leads astray while the store is open end a retry with an error", .timeLimit(.minutes(10)))
     func retried() async throws {
         let directory = try TemporaryDirectory()
         let path = try store(directory, "long")

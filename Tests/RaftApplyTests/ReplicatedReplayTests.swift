@@ -33,7 +33,7 @@ private final class Receiver: Sendable {
     }
 }
 
-@Suite("The queues of replicas", .timeLimit(.minutes(3))) struct ReplicatedReplayTests {
+@Suite("The queues of replicas", .timeLimit(.minutes(10))) struct ReplicatedReplayTests {
     private static let settings = ReplaySettings(
         batchEntriesMax: 16,
         backoffBaseMilliseconds: 1,
