@@ -29,7 +29,7 @@ import Testing
         await store.close()
         let (dump, new) = (made.directory.appending("dump"), made.directory.appending("new"))
         let script = #""$0" dump "$1" --values \#(form) > "$2" && "$0" load "$3" "$2" && "$0" diff "$1" "$3""#
-        let outcome = try Tool.run(["-c", script, Tool.path(), made.path, dump, new], program: "/bin/sh")
+        let outcome = try await Tool.runBeside(["-c", script, Tool.path(), made.path, dump, new], program: "/bin/sh")
         #expect(outcome.status == 0, "\(outcome.talk)")
     }
 

@@ -5,7 +5,7 @@ import Testing
 
 @Suite("Processes that apply one log") struct ProcessTests {
     private static let commands =
-        ProcessInfo.processInfo.environment["HOLDFAST_LOG_COMMANDS"].flatMap(Int.init) ?? 8192
+        ProcessInfo.processInfo.environment["HOLDFAST_LOG_COMMANDS"].flatMap(Int.init) ?? 4096
 
     @Test("have one digest at each 1,024th command, whatever their hash seeds, locales and batches")
     func digests() async throws {
@@ -18,7 +18,7 @@ import Testing
             for (number, environment) in environments.enumerated() {
                 let arguments = [directory.appending("replica-\(number)"), "7", "\(Self.commands)", "\(number + 1)"]
                 group.addTask {
-                    try Tool.run(arguments, program: Tool.path("LogWorker"), environment: environment)
+                    try await Tool.runBeside(arguments, program: Tool.path("LogWorker"), environment: environment)
                 }
             }
             return try await group.reduce(into: []) { $0.append($1) }

@@ -73,6 +73,22 @@ public enum Tool {
         )
     }
 
+    /// Runs a program that takes long, beside the tasks, of which a blocked one would hold up the others; see
+    /// ``run(_:input:program:environment:)``.
+    public static func runBeside(
+        _ arguments: [String],
+        program: String = path(),
+        environment: [String: String] = [:]
+    ) async throws -> Outcome {
+        try await withCheckedThrowingContinuation { continuation in
+            Thread.detachNewThread {
+                continuation.resume(
+                    with: Result { try run(arguments, program: program, environment: environment) }
+                )
+            }
+        }
+    }
+
     /// What is in a file; of an empty one nothing is read, since Foundation keeps the buffer then.
     private static func text(_ file: URL) throws -> String {
         let size = try file.resourceValues(forKeys: [.fileSizeKey]).fileSize ?? 0
