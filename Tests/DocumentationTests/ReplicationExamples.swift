@@ -24,10 +24,10 @@ func raftApply1(_ directory: String) async throws {
     let receipt = try await controller.append([write], to: "eu")
     print(receipt.positions)  // 1..<2
 
-    // Any member tells what all have been told.
+    // Any member tells what all have been told, and takes calls.
     let other = ReplicatedController(members[2])
     print(try await other.head(of: "eu", .linearizable).map(\.write.keyText))  // ["user:7"]
-    print(try await other.demoteAndPromote("us", ifEpoch: 1).epoch)  // 2
+    print(try await other.acknowledge("eu", through: 1).acknowledged)  // 1
 
     running.cancel()
     await running.value
