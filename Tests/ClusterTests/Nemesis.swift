@@ -36,6 +36,8 @@ struct Nemesis: Sendable {
             try await pause(200...4000)
             node.signal(SIGCONT)
         case .wipeReplica:
+            // What is on one disk alone, because the others began anew a moment ago, nothing brings back.
+            try await cluster.waitUntilReady()
             node.end(by: SIGKILL)
             try node.wipe()
             try await pause(100...1500)
