@@ -41,15 +41,7 @@ extension RegionFailoverController {
         from position: UInt64 = 0,
         limit: Int = 1000
     ) async throws(HoldfastError) -> [DeadLetter] {
-        try await store.read { (view) throws(HoldfastError) in
-            var letters: [DeadLetter] = []
-            try view.deadLetters(of: region, from: position) { (letter) throws(HoldfastError) in
-                guard letters.count < limit else { return false }
-                letters.append(letter)
-                return true
-            }
-            return letters
-        }
+        try await store.deadLetters(of: region, from: position, limit: limit)
     }
 
     /// Queues dead letters again, behind everything that waits.
@@ -105,19 +97,7 @@ extension RegionFailoverController {
             guard let row = try view.regionRow(region) else { throw .unknownRegion(region) }
             return row.nextPosition
         }
-        var settled: UInt64 = 0
-        while true {
-            do throws(HoldfastError) {
-                let part = try await body(end)
-                settled += part.count
-                if part.isLast { return settled }
-            } catch {
-                var error = error
-                if settled > 0 { error.message += " The \(settled) dead letters before these are done." }
-                error.count = settled
-                throw error
-            }
-        }
+        return try await StoreTransaction.Settled.all { () async throws(HoldfastError) in try await body(end) }
     }
 
     // MARK: Sync points

@@ -56,8 +56,6 @@ final class ReplayShipper: Sendable {
         var isAway = false
         /// When the batch before was delivered and paid for; nil when the queue has been empty or paused since.
         var busySince: Int64?
-        /// Errors of the store since it last did what it was asked for.
-        var troubles: UInt32 = 0
 
     }
 
@@ -102,9 +100,11 @@ final class ReplayShipper: Sendable {
 
     /// Waits after an error of the store: no region and no entry is to blame, and the pace is nothing to it.
     private func waitOut(_ error: HoldfastError, _ progress: inout Progress) async {
-        progress.troubles += 1
-        let troubles = progress.troubles
-        status.withLock { ($0.storeError, $0.storeFailures) = (error, troubles) }
+        let troubles = status.withLock { status in
+            status.storeError = error
+            status.storeFailures += 1
+            return status.storeFailures
+        }
         if troubles.isPowerOfTwo {
             log(
                 .error,
@@ -118,11 +118,7 @@ final class ReplayShipper: Sendable {
     }
 
     /// Notes that the store has done what it was asked for.
-    private func storeWorks(_ progress: inout Progress) {
-        guard progress.troubles > 0 else { return }
-        progress.troubles = 0
-        status.withLock { ($0.storeError, $0.storeFailures) = (nil, 0) }
-    }
+    private func storeWorks() { status.withLock { ($0.storeError, $0.storeFailures) = (nil, 0) } }
 
     /// Looks at the queue, and waits or sends.
     private func step(_ progress: inout Progress, _ replayer: UInt64) async throws(HoldfastError) {
@@ -138,7 +134,7 @@ final class ReplayShipper: Sendable {
         if look.row.isPaused || look.row.entries == 0 {
             // Nothing is to be sent, and the store has said so.
             progress.busySince = nil
-            storeWorks(&progress)
+            storeWorks()
         }
         if look.row.isPaused { return try await waitOutPause(look) }
         guard look.row.entries > 0 else { return await store.signal.wait(for: region, after: look.version) }
@@ -219,7 +215,7 @@ final class ReplayShipper: Sendable {
             try await acknowledge(batch, &progress)
             progress.attempts = 0
             progress.retryAt = 0
-            storeWorks(&progress)
+            storeWorks()
             progress.pace.succeeded(entries: batch.entries.count, after: milliseconds, at: elapsed)
             metrics.delivered(milliseconds: milliseconds)
             let now = queues.now
@@ -240,7 +236,7 @@ final class ReplayShipper: Sendable {
             failed(&progress, reason, isFinding: isFinding)
             if look.settings.attemptsMax != nil { progress.suspectThrough = batch.through }
             try await count(batch, look, reason, &progress)
-            storeWorks(&progress)
+            storeWorks()
         }
     }
 

@@ -18,15 +18,7 @@ extension ReplicatedController {
         _ consistency: ReadConsistency = .linearizable
     ) async throws(HoldfastError) -> [DeadLetter] {
         try await replica.wait(for: consistency)
-        return try await replica.machine.store.read { (view) throws(HoldfastError) in
-            var letters: [DeadLetter] = []
-            try view.deadLetters(of: region, from: position) { (letter) throws(HoldfastError) in
-                guard letters.count < limit else { return false }
-                letters.append(letter)
-                return true
-            }
-            return letters
-        }
+        return try await replica.machine.store.deadLetters(of: region, from: position, limit: limit)
     }
 
     /// Queues dead letters again, behind everything that waits; see `RegionFailoverController`.
@@ -63,18 +55,11 @@ extension ReplicatedController {
         let queues = try await statistics()
         guard let queue = queues.first(where: { $0.region == region }) else { throw .unknownRegion(region) }
         let step = command(queue.nextPosition)
-        var settled: UInt64 = 0
-        while true {
-            do throws(HoldfastError) {
-                let outcome = try await session.propose(step).outcome
-                guard case .count(let count, let isLast) = outcome else { throw Self.wrong() }
-                settled += count
-                if isLast { return settled }
-            } catch {
-                var error = error
-                error.count = settled
-                throw error
-            }
+        let session = session
+        return try await StoreTransaction.Settled.all { () async throws(HoldfastError) in
+            let outcome = try await session.propose(step).outcome
+            guard case .count(let count, let isLast) = outcome else { throw Self.wrong() }
+            return StoreTransaction.Settled(count: count, isLast: isLast)
         }
     }
 }

@@ -69,6 +69,23 @@ struct DeadLetterRetry: Sendable {
 }
 
 extension ReplayStore {
+    /// A region's dead letters from a position on, in order, at most `limit` of them.
+    package func deadLetters(
+        of region: RegionID,
+        from position: UInt64,
+        limit: Int
+    ) async throws(HoldfastError) -> [DeadLetter] {
+        try await read { (view) throws(HoldfastError) in
+            var letters: [DeadLetter] = []
+            try view.deadLetters(of: region, from: position) { (letter) throws(HoldfastError) in
+                guard letters.count < limit else { return false }
+                letters.append(letter)
+                return true
+            }
+            return letters
+        }
+    }
+
     /// Puts dead letters from below the position `end` back at the end of their queue, as many as a transaction settles.
     ///
     /// They get new positions, and are not compared with what the queue has had.
@@ -98,6 +115,27 @@ extension ReplayStore {
             }
             // Somebody else settled some of them meanwhile: what is left is looked at again.
             if let settled { return settled }
+        }
+    }
+}
+
+extension StoreTransaction.Settled {
+    /// Takes steps until the last one, and counts what they settled; an error says how many that were before it.
+    package static func all(
+        _ step: () async throws(HoldfastError) -> Self
+    ) async throws(HoldfastError) -> UInt64 {
+        var settled: UInt64 = 0
+        while true {
+            do throws(HoldfastError) {
+                let part = try await step()
+                settled += part.count
+                if part.isLast { return settled }
+            } catch {
+                var error = error
+                if settled > 0 { error.message += " The \(settled) dead letters before these are done." }
+                error.count = settled
+                throw error
+            }
         }
     }
 }

@@ -166,6 +166,11 @@ extension StoreTransaction {
         package var count: UInt64
         /// Whether none is left of those that were meant.
         package var isLast: Bool
+
+        package init(count: UInt64, isLast: Bool) {
+            self.count = count
+            self.isLast = isLast
+        }
     }
 
     /// Gives dead letters from below the position `end` up, as many as a transaction settles.
