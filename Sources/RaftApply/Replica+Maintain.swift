@@ -142,10 +142,10 @@ extension Replica {
         let members = try await log.members().filter { $0.stopped == nil }
         guard let slowest = members.map(\.syncedIndex).min() else { return }
         var through = slowest
-        if let cut = growth.withLock({ $0.index(atMost: options.logRetainedBytes) }), cut > slowest {
-            // Only where a snapshot takes the place of what is cut off.
-            let snapshot = try await log.newestSnapshot()?.index ?? 0
-            through = max(slowest, min(cut, snapshot))
+        if transport != nil {
+            let cut = growth.withLock { $0.index(atMost: options.logRetainedBytes) }
+            // Nothing beyond the newest snapshot: who begins anew takes that, and what comes after it from the log.
+            through = min(max(slowest, cut ?? 0), try await log.newestSnapshot()?.index ?? 0)
         }
         let kept = options.logRetainedEntries
         guard let entry = growth.withLock({ $0.index(keeping: kept) }) else { return }

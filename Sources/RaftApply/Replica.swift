@@ -18,6 +18,8 @@ public struct ReplicaOptions: Sendable {
     /// How often the replica syncs, tells the others how far it is, and compares digests; 1 s by default.
     public var maintenanceMilliseconds: Int64 = 1000
     /// A snapshot is offered to the others each time that the log has grown by so many bytes; 64 MiB by default.
+    ///
+    /// With a transport for snapshots the log is never trimmed beyond the newest one, and so keeps about as much.
     public var snapshotEveryBytes: UInt64 = 64 << 20
     /// A member that is so many bytes behind is left to a snapshot, so that the log can be trimmed; 256 MiB by default.
     public var logRetainedBytes: UInt64 = 256 << 20
