@@ -94,6 +94,32 @@ import Testing
         await replicas.stopAll()
     }
 
+    @Test("begin anew from a snapshot and the log behind it, however quiet that has become") func quiet() async throws {
+        let replicas = try await Replicas(MemoryLog(), count: 0)
+        let change: (inout ReplicaOptions) -> Void = { options in
+            (options.logRetainedEntries, options.snapshotEveryBytes) = (4, 20_000)
+        }
+        for name in ["r0", "r1"] { try await replicas.start(name, change) }
+        let controller = ReplicatedController(replicas.replicas[0])
+        try await controller.configure(Replicas.configuration)
+        var sequence: UInt64 = 0
+        // Until there is a snapshot, the log has grown behind it, and has forgotten its beginning.
+        while try await replicas.log.newestSnapshot() == nil || replicas.log.entries.first?.index == 1
+            || replicas.log.entries.count < 8
+        {
+            sequence += 1
+            try await controller.append([Replicas.write(sequence)], to: "eu")
+        }
+        // Every member has all of it on its disk, and nobody appends any more.
+        #expect(try await replicas.haveOneState)
+        let last = try await replicas.log.barrier()
+        while try await replicas.log.members().contains(where: { $0.syncedIndex < last }) { await Task.yield() }
+        let empty = try await replicas.start("r2", change)
+        try await empty.wait(for: .index(last))
+        #expect(try await replicas.haveOneState)
+        await replicas.stopAll()
+    }
+
     @Test("stop where the log ends before what they have applied") func wentBack() async throws {
         let replicas = try await Replicas(MemoryLog())
         let controller = ReplicatedController(replicas.replicas[0])
