@@ -116,10 +116,16 @@ let package = Package(
             dependencies: ["Holdfast", "RaftApply", "ReplayStore", "ReplayFormat", "RegionFailover", "Platform", log],
             swiftSettings: strict
         ),
+        .target(
+            name: "Lines",
+            dependencies: ["Bytes", "Holdfast", "RegionFailover", "ReplayFormat", "ReplayStore"],
+            swiftSettings: strict
+        ),
         .executableTarget(
             name: "HoldfastTool",
             dependencies: [
-                "Holdfast", "HoldfastTesting", "Platform", "Bytes", "ReplayStore", "ReplayFormat", "RegionFailover",
+                "Holdfast", "HoldfastTesting", "Lines", "Platform", "Bytes", "ReplayStore", "ReplayFormat",
+                "RegionFailover",
                 "LMDB",
                 "Zstd", log,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -131,7 +137,7 @@ let package = Package(
         .executableTarget(
             name: "HoldfastNode",
             dependencies: [
-                "EtcdLog", "Holdfast", "RaftApply", "RegionFailover", "ReplayFormat", "ReplayStore", log,
+                "EtcdLog", "Holdfast", "Lines", "RaftApply", "RegionFailover", "ReplayFormat", "ReplayStore", log,
                 withEtcd("FlyingFox", "FlyingFox"),
                 withEtcd("FlyingSocks", "FlyingFox"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -247,7 +253,7 @@ let package = Package(
         .testTarget(
             name: "FuzzTests",
             dependencies: [
-                "Bytes", "Holdfast", "HoldfastTesting", "HoldfastTool", "Pages", "Platform", "RaftApply",
+                "Bytes", "Holdfast", "HoldfastTesting", "HoldfastTool", "Lines", "Pages", "Platform", "RaftApply",
                 "RegionFailover",
                 "ReplayFormat", "ReplayStore", "TestSupport", "Zstd",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -271,7 +277,8 @@ let package = Package(
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "HoldfastTool", "TestSupport", "HoldfastTesting", "Holdfast", "ReplayStore", "ReplayFormat", "Bytes",
+                "HoldfastTool", "Lines", "TestSupport", "HoldfastTesting", "Holdfast", "ReplayStore", "ReplayFormat",
+                "Bytes",
                 "LMDB",
             ],
             exclude: ["Golden", "read_metrics.py", "read_store.py", "watch_terminal.py"],

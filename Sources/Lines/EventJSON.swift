@@ -1,8 +1,10 @@
-import Holdfast
+internal import Holdfast
+package import RegionFailover
+package import ReplayStore
 
 extension FailoverEvent {
     /// The event as `history`, `simulate` and `snapshot` print it.
-    var json: JSON {
+    package var json: JSON {
         var members: [(String, JSON)] = [("event", .string(name))]
         if let region { members.append(("region", .string(region.rawValue))) }
         switch kind {
@@ -31,7 +33,7 @@ extension QueueSummary {
     /// What waited in a queue, as an event tells it.
     ///
     /// A mark is told only where it is set.
-    var json: JSON {
+    package var json: JSON {
         var members: [(String, JSON)] = [
             ("entries", .unsigned(entries)), ("bytes", .unsigned(bytes)), ("oldestMs", .integer(oldestMilliseconds)),
         ]
@@ -42,9 +44,10 @@ extension QueueSummary {
 
 extension HoldfastError {
     /// The error as one JSON object; only the members that are set are there.
-    var json: JSON { .object([("error", .object(members))]) }
+    package var json: JSON { .object([("error", .object(members))]) }
 
-    var members: [(String, JSON)] {
+    /// The members of that object's value.
+    package var members: [(String, JSON)] {
         var members: [(String, JSON)] = [("code", .string(code.description))]
         if let region { members.append(("region", .string(region.rawValue))) }
         members.append(("message", .string(message)))

@@ -1,5 +1,5 @@
 /// A JSON value whose members keep their order, so that the same thing is always printed the same way.
-enum JSON: Sendable, Equatable {
+package enum JSON: Sendable, Equatable {
     case null
     case bool(Bool)
     case integer(Int64)
@@ -9,17 +9,17 @@ enum JSON: Sendable, Equatable {
     case array([JSON])
     case object([(String, JSON)])
 
-    static func == (lhs: JSON, rhs: JSON) -> Bool { lhs.line == rhs.line }
+    package static func == (lhs: JSON, rhs: JSON) -> Bool { lhs.line == rhs.line }
 
     /// The value on one line, without spaces.
-    var line: String {
+    package var line: String {
         var text: [UInt8] = []
         write(into: &text)
         return String(decoding: text, as: UTF8.self)
     }
 
     /// Adds the value's text to `text`.
-    func write(into text: inout [UInt8]) {
+    package func write(into text: inout [UInt8]) {
         switch self {
         case .null: text.append(contentsOf: "null".utf8)
         case .bool(let value): text.append(contentsOf: (value ? "true" : "false").utf8)
@@ -77,8 +77,8 @@ enum JSON: Sendable, Equatable {
 }
 
 /// Text that is no JSON, or not the JSON that was expected.
-struct JSONError: Error, CustomStringConvertible {
-    let description: String
+package struct JSONError: Error, CustomStringConvertible {
+    package let description: String
 
     init(_ description: String) { self.description = description }
 }
@@ -87,19 +87,19 @@ extension JSON {
     /// Reads one JSON value.
     ///
     /// An error names the place in the text, and never repeats the text, which may be a secret.
-    init(parsing text: [UInt8]) throws(JSONError) {
+    package init(parsing text: [UInt8]) throws(JSONError) {
         var reader = JSONReader(text)
         self = try reader.document()
     }
 
     /// The members of an object; nil for anything else.
-    var members: [String: JSON]? {
+    package var members: [String: JSON]? {
         guard case .object(let members) = self else { return nil }
         return Dictionary(members, uniquingKeysWith: { _, last in last })
     }
 
     /// A number from 0 on, also when it is written as a string.
-    var unsignedValue: UInt64? {
+    package var unsignedValue: UInt64? {
         switch self {
         case .unsigned(let value): value
         case .integer(let value): UInt64(exactly: value)
@@ -109,7 +109,7 @@ extension JSON {
     }
 
     /// A whole number, also when it is written as a string.
-    var signedValue: Int64? {
+    package var signedValue: Int64? {
         switch self {
         case .unsigned(let value): Int64(exactly: value)
         case .integer(let value): value
@@ -120,8 +120,8 @@ extension JSON {
     }
 
     /// A text; nil for anything else.
-    var stringValue: String? { if case .string(let text) = self { text } else { nil } }
+    package var stringValue: String? { if case .string(let text) = self { text } else { nil } }
 
     /// Truth; nil for anything else.
-    var boolValue: Bool? { if case .bool(let value) = self { value } else { nil } }
+    package var boolValue: Bool? { if case .bool(let value) = self { value } else { nil } }
 }

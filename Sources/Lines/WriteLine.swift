@@ -1,22 +1,23 @@
-import FoundationEssentials
-import Holdfast
+private import FoundationEssentials
+internal import Holdfast
+package import ReplayFormat
 
 /// A line of input that is no write.
 ///
 /// It never repeats the line's content, which may be a secret.
-struct MalformedLine: Error {
-    var reason: String
-    /// Whether the line lacks what the command line could have given.
-    var lacksIncarnation = false
+package struct MalformedLine: Error {
+    package var reason: String
+    /// Whether the line lacks what who reads it could have given.
+    package var lacksIncarnation = false
 
-    init(_ reason: String) { self.reason = reason }
+    package init(_ reason: String) { self.reason = reason }
 }
 
 extension OutstandingWrite {
     /// Reads a write from a line of JSON, in the names that `records`, `drain` and `dlq export` print.
     ///
     /// `incarnation` is that of a line that has none.
-    init(line: [UInt8], incarnation: UInt64?) throws(MalformedLine) {
+    package init(line: [UInt8], incarnation: UInt64?) throws(MalformedLine) {
         let members = try Self.members(line)
         let known: Set<String> = [
             "origin", "incarnation", "sequence", "kind", "timestampMs", "key", "keyBase64", "keyHex", "value",
@@ -35,7 +36,7 @@ extension OutstandingWrite {
         }
         guard let sequence = try number("sequence") else { throw MalformedLine("\"sequence\" is missing") }
         guard let life = try number("incarnation") ?? incarnation else {
-            var error = MalformedLine("\"incarnation\" is missing, and --incarnation is not given")
+            var error = MalformedLine("\"incarnation\" is missing")
             error.lacksIncarnation = true
             throw error
         }
@@ -135,10 +136,10 @@ extension OutstandingWrite {
     }
 }
 
-/// The bytes that base64 stands for, as this tool writes it; nil for anything else.
+/// The bytes that base64 stands for, as it is written here; nil for anything else.
 ///
 /// The last digit before the padding has bits that stand for nothing. They are zero: bytes have one text only.
-func base64Bytes(_ text: String) -> [UInt8]? {
+package func base64Bytes(_ text: String) -> [UInt8]? {
     guard let data = Data(base64Encoded: text) else { return nil }
     let last = text.utf8.last { $0 != UInt8(ascii: "=") }
     let isCanonical =

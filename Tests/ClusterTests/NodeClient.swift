@@ -16,7 +16,8 @@ struct Answer: Sendable {
     struct Refusal: Decodable {
         struct Content: Decodable {
             var code: String
-            var count: UInt64?
+            /// The epoch now, for `staleEpoch`.
+            var current: UInt64?
         }
 
         var error: Content

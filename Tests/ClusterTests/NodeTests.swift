@@ -39,6 +39,37 @@ import Testing
         #expect(try again.decode([AppendReply].self).first?.accepted == 10)
     }
 
+    @Test("answers in the names that the guide has") func names() async throws {
+        let cluster = try await NodeCluster(members: 1, replicas: 1)
+        func text(_ method: String, _ path: String, _ body: String = "") async throws -> String {
+            String(decoding: try await cluster.ask(0, method, path, body).body, as: UTF8.self)
+        }
+        let configured = try await text("POST", "/configure", Self.deployment)
+        #expect(configured == #"{"epoch":1,"actingPrimary":"us","events":[]}"# + "\n")
+        let appended = try await text("POST", "/append?region=eu", Self.line(1))
+        #expect(appended == #"[{"region":"eu","accepted":1,"first":1,"duplicates":[],"dropped":0}]"# + "\n")
+        let state = try await text("GET", "/state").replacing(/"index":[0-9]+/, with: #""index":0"#)
+        #expect(
+            state
+                == #"{"member":"r0","index":0,"epoch":1,"actingPrimary":"us","regions":[{"region":"eu","#
+                + #""role":"secondary","state":"healthy","head":1,"next":2,"entries":1,"accepted":1,"acknowledged":0,"#
+                + #""drained":0,"dropped":0,"dead":0,"lost":0,"isPaused":false},{"region":"us","role":"primary","#
+                + #""state":"healthy","head":1,"next":1,"entries":0,"accepted":0,"acknowledged":0,"drained":0,"#
+                + #""dropped":0,"dead":0,"lost":0,"isPaused":false}]}"# + "\n"
+        )
+        let entry = try await text("GET", "/batches?region=eu").replacing(/Ms":[0-9]+/, with: #"Ms":0"#)
+        #expect(
+            entry
+                == #"{"region":"eu","position":1,"origin":"us","incarnation":1,"sequence":1,"kind":"put","key":"k","#
+                + #""valueBase64":"djE=","enqueuedAtMs":0}"# + "\n"
+        )
+        let acknowledged = try await text("POST", "/acknowledge?region=eu&through=1")
+        #expect(acknowledged == #"{"region":"eu","acknowledged":1,"remaining":0}"# + "\n")
+        #expect(try await text("GET", "/metrics").contains("holdfast_acknowledged_writes_total{region=\"eu\"} 1\n"))
+        let failed = try await text("POST", "/fail?region=us").replacing(/Ms":[0-9]+/, with: #"Ms":0"#)
+        #expect(failed.hasPrefix(#"{"epoch":2,"actingPrimary":"eu","events":[{"event":"#))
+    }
+
     @Test("refuses what is no request, and says what is wrong") func badRequests() async throws {
         let cluster = try await NodeCluster(members: 1, replicas: 1)
         let port = cluster.nodes[0].port

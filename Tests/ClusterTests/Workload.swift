@@ -34,45 +34,25 @@ final class History: Sendable {
 
     var all: Content { content.withLock { $0 } }
 
-    func add(
+    /// Adds a call, which has returned even where nobody knows with what.
+    func add<Call, Outcome>(
+        _ list: WritableKeyPath<Content, [Operation<Call, Outcome>]> & Sendable,
         _ client: Int,
-        _ call: QueueModel.Call,
-        _ outcome: QueueModel.Outcome?,
+        _ call: Call,
+        _ outcome: Outcome?,
         _ invoked: UInt64,
         _ returned: UInt64
     ) {
+        let operation = Operation(
+            client: client,
+            call: call,
+            outcome: outcome,
+            invoked: invoked,
+            returned: outcome == nil ? nil : returned
+        )
         content.withLock { content in
             if outcome == nil { content.unknown += 1 }
-            content.queues.append(
-                Operation(
-                    client: client,
-                    call: call,
-                    outcome: outcome,
-                    invoked: invoked,
-                    returned: outcome == nil ? nil : returned
-                )
-            )
-        }
-    }
-
-    func add(
-        _ client: Int,
-        _ call: LeadModel.Call,
-        _ outcome: LeadModel.Outcome?,
-        _ invoked: UInt64,
-        _ returned: UInt64
-    ) {
-        content.withLock { content in
-            if outcome == nil { content.unknown += 1 }
-            content.lead.append(
-                Operation(
-                    client: client,
-                    call: call,
-                    outcome: outcome,
-                    invoked: invoked,
-                    returned: outcome == nil ? nil : returned
-                )
-            )
+            content[keyPath: list].append(operation)
         }
     }
 
@@ -226,7 +206,7 @@ struct Client: Sendable {
                         accepted: reply.accepted,
                         duplicates: reply.duplicates
                     )
-                    return history.add(number, .append(writes, to: region), outcome, invoked, returned)
+                    return history.add(\.queues, number, .append(writes, to: region), outcome, invoked, returned)
                 }
                 // An attempt before this one has brought them: where they stand is found in the end.
                 return history.add(
@@ -242,7 +222,7 @@ struct Client: Sendable {
             let isRefusal = answer?.code.map(Self.nothing.contains) ?? false
             mayBeThere = mayBeThere || !isRefusal
             guard !ending.hasBegun, isRefusal || Bool.random(using: &random) else {
-                if mayBeThere { history.add(number, .append(writes, to: region), nil, invoked, returned) }
+                if mayBeThere { history.add(\.queues, number, .append(writes, to: region), nil, invoked, returned) }
                 return
             }
             try? await Task.sleep(for: .milliseconds(50))
@@ -256,10 +236,10 @@ struct Client: Sendable {
         else { return }
         let returned = now
         lead = (state.epoch, state.actingPrimary.region)
-        history.add(number, .read, .lead(epoch: lead.epoch, primary: lead.primary), invoked, returned)
+        history.add(\.lead, number, .read, .lead(epoch: lead.epoch, primary: lead.primary), invoked, returned)
         for queue in state.regions where Self.targets.contains(queue.region.region) {
             let outcome = QueueModel.Outcome.statistics(head: queue.head, next: queue.next, entries: queue.entries)
-            history.add(number, .read(queue.region.region), outcome, invoked, returned)
+            history.add(\.queues, number, .read(queue.region.region), outcome, invoked, returned)
         }
     }
 
@@ -276,7 +256,7 @@ struct Client: Sendable {
         if let code = taken?.code, Self.nothing.contains(code) { return }
         let reply = taken?.status == 200 ? try? taken?.decode(AcknowledgeReply.self) : nil
         let outcome = reply.map { QueueModel.Outcome.acknowledged($0.acknowledged, remaining: $0.remaining) }
-        history.add(number, .acknowledge(region, through: through), outcome, invoked, now)
+        history.add(\.queues, number, .acknowledge(region, through: through), outcome, invoked, now)
     }
 
     /// Lets another region lead, and takes the one before back.
@@ -292,13 +272,13 @@ struct Client: Sendable {
             outcome = .changed(epoch: reply.epoch, primary: reply.actingPrimary.region)
         } else if let refusal = try? answer?.decode(Answer.Refusal.self).error {
             switch refusal.code {
-            case "staleEpoch": outcome = refusal.count.map { .staleEpoch($0) }
+            case "staleEpoch": outcome = refusal.current.map { .staleEpoch($0) }
             case "noSecondaryAvailable": outcome = .refused(.noSecondaryAvailable)
             case "illegalTransition": outcome = .refused(.illegalTransition)
             default: break
             }
         }
-        history.add(number, .promote(awayFrom: failed, ifEpoch: epoch), outcome, invoked, returned)
+        history.add(\.lead, number, .promote(awayFrom: failed, ifEpoch: epoch), outcome, invoked, returned)
         _ = await ask("POST", "/heartbeat?region=\(failed)")
         _ = await ask("POST", "/readmit?region=\(failed)&force=true")
         await read()

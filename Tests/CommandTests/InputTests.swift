@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 @testable import HoldfastTool
+@testable import Lines
 
 @Suite("Input of the tool") struct InputTests {
     private func line(_ sequence: Int, _ value: String, incarnation: Int? = 0) -> String {

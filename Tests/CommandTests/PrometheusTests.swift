@@ -7,6 +7,7 @@ import TestSupport
 import Testing
 
 @testable import HoldfastTool
+@testable import Lines
 
 /// What `info --format prometheus` prints, as the parser of the Python client understands it.
 @Suite("The metrics of a store") struct PrometheusTests {

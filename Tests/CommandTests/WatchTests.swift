@@ -4,6 +4,7 @@ import TestSupport
 import Testing
 
 @testable import HoldfastTool
+@testable import Lines
 
 @Suite("Watching the queues") struct WatchTests {
     @Test("prints a line a region and look where there is no terminal") func lines() throws {

@@ -3,6 +3,7 @@ import Holdfast
 import TestSupport
 
 @testable import HoldfastTool
+@testable import Lines
 
 /// What the read verbs say of a store, as text that is kept with a fixture.
 ///

@@ -7,6 +7,7 @@ import TestSupport
 import Testing
 
 @testable import HoldfastTool
+@testable import Lines
 
 /// An example of the documentation.
 struct Example: Sendable, CustomTestStringConvertible {

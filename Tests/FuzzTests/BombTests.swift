@@ -7,6 +7,7 @@ import Testing
 import Zstd
 
 @testable import HoldfastTool
+@testable import Lines
 @testable import ReplayStore
 
 /// A small zstd frame that stands for many bytes.

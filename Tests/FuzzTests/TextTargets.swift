@@ -11,6 +11,7 @@ import ReplayStore
 import TestSupport
 
 @testable import HoldfastTool
+@testable import Lines
 
 /// The decoders of text: JSON, the lines of `append`, scenarios, and dumps.
 enum TextTargets {

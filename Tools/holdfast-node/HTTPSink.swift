@@ -1,6 +1,8 @@
 #if Etcd
 import Foundation
 import Holdfast
+import Lines
+import ReplayFormat
 import ReplayStore
 
 #if canImport(FoundationNetworking)
@@ -21,10 +23,12 @@ struct HTTPSink: Sendable {
         request.setValue("\(epoch)", forHTTPHeaderField: "Holdfast-Epoch")
         request.setValue("\(batch.attempt)", forHTTPHeaderField: "Holdfast-Attempt")
         request.setValue(member, forHTTPHeaderField: "Holdfast-Member")
-        let encoder = JSONEncoder.line
-        var body = Data()
-        for entry in batch.entries { body += try encoder.encode(WriteBody(entry)) + [UInt8(ascii: "\n")] }
-        request.httpBody = body
+        var body: [UInt8] = []
+        for entry in batch.entries {
+            entry.json(batch.region, .base64).write(into: &body)
+            body.append(UInt8(ascii: "\n"))
+        }
+        request.httpBody = Data(body)
         let answer: (data: Data, response: URLResponse)
         do {
             answer = try await URLSession.shared.data(for: request)

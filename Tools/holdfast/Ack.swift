@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 
 /// `holdfast ack`: says that a region has received everything up to a position.
 struct Ack: AsyncParsableCommand {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 import Platform
 
 /// `holdfast append`: queues writes from JSON lines.
@@ -147,7 +148,7 @@ struct Append: AsyncParsableCommand {
         }
         let advice =
             failure.lacksIncarnation
-            ? "Give --incarnation N for the lines that have none."
+            ? "It is not on the command line either: give --incarnation N for the lines that have none."
             : "Correct it and run the same input again, or pass over such lines with --skip-malformed."
         throw Failure(
             failure.lacksIncarnation ? .usage : .damaged,

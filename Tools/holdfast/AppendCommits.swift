@@ -1,4 +1,5 @@
 import Holdfast
+import Lines
 
 /// Commits batches one after the other, while the next one is being read.
 ///

@@ -2,6 +2,7 @@ import ArgumentParser
 import FoundationEssentials
 import Holdfast
 import HoldfastTesting
+import Lines
 import Platform
 import UnixSignals
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 import ReplayStore
 
 /// `holdfast dlq`: the writes that their region did not take.

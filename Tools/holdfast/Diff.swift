@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 import ReplayStore
 
 /// `holdfast diff`: what one store has that another one has not.

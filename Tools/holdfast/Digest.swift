@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 import ReplayStore
 
 /// `holdfast digest`: one number for what a store means.

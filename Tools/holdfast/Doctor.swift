@@ -1,6 +1,7 @@
 import ArgumentParser
 import Holdfast
 import LMDB
+import Lines
 import Platform
 import ReplayFormat
 import ReplayStore

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 
 /// `holdfast drain`: takes entries out of a queue and prints them.
 struct Drain: AsyncParsableCommand {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Bytes
 import FoundationEssentials
 import Holdfast
+import Lines
 import ReplayFormat
 import ReplayStore
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 import Platform
 
 /// What the tool's exit code says; the numbers are those of `sysexits.h`.

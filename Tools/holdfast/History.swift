@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 import ReplayStore
 
 /// `holdfast history`: the events that are kept.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 import Platform
 
 /// What an append does that would take a queue over its limit, as the command line names it.

@@ -1,4 +1,5 @@
 import Holdfast
+import Lines
 import Platform
 
 /// Lines of a file or of standard input, read piece by piece.

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Bytes
 import Holdfast
+import Lines
 import Platform
 import ReplayFormat
 import ReplayStore

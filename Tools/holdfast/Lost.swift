@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 import ReplayFormat
 import ReplayStore
 

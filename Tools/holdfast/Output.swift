@@ -1,5 +1,6 @@
 import ArgumentParser
 import FoundationEssentials
+import Lines
 import Platform
 
 /// How results are printed.

@@ -1,5 +1,6 @@
 import Bytes
 import Holdfast
+import Lines
 import ReplayFormat
 import ReplayStore
 

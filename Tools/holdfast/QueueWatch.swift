@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Holdfast
+import Lines
 import Platform
 import ReplayStore
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 import UnixSignals
 
 /// `holdfast replay`: sends a queue to a shell command.

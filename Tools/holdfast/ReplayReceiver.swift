@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Holdfast
+import Lines
 import Platform
 
 /// What is told of a replay on standard error while it runs.

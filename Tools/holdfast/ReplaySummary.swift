@@ -1,4 +1,5 @@
 import Holdfast
+import Lines
 import ReplayFormat
 import ReplayStore
 

@@ -1,4 +1,5 @@
 import Holdfast
+import Lines
 
 /// A line that is no command.
 ///

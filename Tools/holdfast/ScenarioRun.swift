@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Holdfast
 import HoldfastTesting
+import Lines
 
 /// A scenario while it is played: a controller over a temporary store, and a clock that only the commands move.
 ///

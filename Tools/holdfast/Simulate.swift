@@ -1,4 +1,5 @@
 import ArgumentParser
+import Lines
 import Platform
 
 /// `holdfast simulate`: plays a scenario over a temporary store.

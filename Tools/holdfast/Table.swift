@@ -1,3 +1,5 @@
+import Lines
+
 /// A column of a table.
 struct Column {
     var title: String

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Holdfast
+import Lines
 import ReplayStore
 
 /// `holdfast upgrade`: brings a store to the format of this program.

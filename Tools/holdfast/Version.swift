@@ -1,5 +1,6 @@
 import ArgumentParser
 import LMDB
+import Lines
 import ReplayFormat
 import Zstd
 

@@ -1,50 +1,32 @@
-import ArgumentParser
-import Bytes
-import FoundationEssentials
-import Holdfast
-import ReplayFormat
+internal import Bytes
+private import FoundationEssentials
+internal import Holdfast
+package import RegionFailover
+package import ReplayFormat
 
 /// In which form values are printed.
-enum ValueForm: String, CaseIterable, ExpressibleByArgument, Sendable {
+package enum ValueForm: String, CaseIterable, Sendable {
     case none
     case lengthAndHash = "len-hash"
     case hex, base64, utf8
 
     /// Whether the bytes can be had back.
-    var carriesBytes: Bool { self != .none && self != .lengthAndHash }
+    package var carriesBytes: Bool { self != .none && self != .lengthAndHash }
 }
 
 extension QueueEntry {
-    /// The entry as the tool prints it.
-    func json(_ region: RegionID, _ form: ValueForm) -> JSON {
+    /// The entry, with its value in a form.
+    package func json(_ region: RegionID, _ form: ValueForm) -> JSON {
         .object(
             [("region", .string(region.rawValue)), ("position", .unsigned(position))] + write.members(form)
                 + [("enqueuedAtMs", .integer(enqueuedAt.milliseconds))]
         )
     }
-
-    /// The entry's cells in a table, in the order of ``columns(_:)``.
-    func cells(_ region: RegionID, _ form: ValueForm) -> [String] {
-        let cells = [
-            region.rawValue, "\(position)", write.origin.rawValue, "\(write.incarnation)", "\(write.sequence)",
-            write.kind.name, timeText(enqueuedAt), write.keyText(form),
-        ]
-        return form == .none ? cells : cells + [write.valueText(form)]
-    }
-
-    /// The columns of a table of entries.
-    static func columns(_ form: ValueForm) -> [Column] {
-        let columns: [Column] = [
-            .text("region"), .number("position"), .text("origin"), .number("incarnation"), .number("sequence"),
-            .text("kind"), .text("enqueued"), .text("key"),
-        ]
-        return form == .none ? columns : columns + [.text("value")]
-    }
 }
 
 extension OutstandingWrite {
-    /// The write's part of an object that the tool prints.
-    func members(_ form: ValueForm) -> [(String, JSON)] {
+    /// The write's part of an object.
+    package func members(_ form: ValueForm) -> [(String, JSON)] {
         var members: [(String, JSON)] = [
             ("origin", .string(origin.rawValue)), ("incarnation", .unsigned(incarnation)),
             ("sequence", .unsigned(sequence)), ("kind", .string(kind.name)),
@@ -59,19 +41,11 @@ extension OutstandingWrite {
         if let timestamp { members.append(("timestampMs", .integer(timestamp.milliseconds))) }
         return members
     }
-
-    /// The key in a cell of a table.
-    func keyText(_ form: ValueForm) -> String {
-        String(validating: key, as: UTF8.self) ?? (form.carriesBytes ? form : .lengthAndHash).text(key)
-    }
-
-    /// The value in a cell of a table.
-    func valueText(_ form: ValueForm) -> String { form.text(value) }
 }
 
 extension ValueForm {
     /// The members of an object that say `bytes` under `name`.
-    func members(_ name: String, _ bytes: [UInt8]) -> [(String, JSON)] {
+    package func members(_ name: String, _ bytes: [UInt8]) -> [(String, JSON)] {
         switch self {
         case .none: []
         case .lengthAndHash:
@@ -88,7 +62,7 @@ extension ValueForm {
     }
 
     /// What a table's cell says of `bytes`.
-    func text(_ bytes: [UInt8]) -> String {
+    package func text(_ bytes: [UInt8]) -> String {
         switch self {
         case .none: ""
         case .lengthAndHash: "\(bytes.count) B \(hashText(bytes))"
@@ -101,11 +75,11 @@ extension ValueForm {
 
 extension OutstandingWrite.Kind {
     /// The name in JSON.
-    var name: String { self == .put ? "put" : "delete" }
+    package var name: String { self == .put ? "put" : "delete" }
 }
 
 /// XXH3-64 of `bytes`, in 16 hexadecimal digits.
-func hashText(_ bytes: [UInt8]) -> String { hexadecimal(XXH3.hash64(bytes.span)) }
+package func hashText(_ bytes: [UInt8]) -> String { hexadecimal(XXH3.hash64(bytes.span)) }
 
 private func hexText(_ bytes: [UInt8]) -> String {
     let digits = Array("0123456789abcdef".utf8)
