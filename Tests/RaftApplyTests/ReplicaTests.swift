@@ -94,7 +94,8 @@ import Testing
         await replicas.stopAll()
     }
 
-    @Test("begin anew from a snapshot and the log behind it, however quiet that has become") func quiet() async throws {
+    @Test("begin anew from a snapshot and the log behind it, however quiet that has become", .timeLimit(.minutes(10)))
+    func quiet() async throws {
         let replicas = try await Replicas(MemoryLog(), count: 0)
         let change: (inout ReplicaOptions) -> Void = { options in
             (options.logRetainedEntries, options.snapshotEveryBytes) = (4, 20_000)
