@@ -218,6 +218,19 @@ let package = Package(
             swiftSettings: strict
         ),
         .executableTarget(
+            name: "LogBench",
+            dependencies: [
+                "EtcdLog", "EtcdProtocol", "EtcdSupport", "Holdfast", "HoldfastTesting", "Platform", "RaftApply",
+                "RegionFailover", "ReplayFormat", "ReplayStore", "TestSupport", log,
+                withEtcd("GRPCCore", "grpc-swift-2"),
+                withEtcd("GRPCNIOTransportHTTP2Posix", "grpc-swift-nio-transport"),
+                withEtcd("GRPCProtobuf", "grpc-swift-protobuf"),
+                withEtcd("SwiftProtobuf", "swift-protobuf"),
+            ],
+            path: "Tests/LogBench",
+            swiftSettings: strict
+        ),
+        .executableTarget(
             name: "CrashWorker",
             dependencies: ["Bytes", "Holdfast", "HoldfastTesting", "LMDB", "Platform", "ReplayStore", "TestSupport"],
             path: "Tests/CrashWorker",

@@ -1,5 +1,5 @@
 #if Etcd
-internal import NIOCore
+package import NIOCore
 internal import NIOHTTP2
 
 /// Answers HTTP/2 PINGs before NIO's HTTP/2 handler sees them.
@@ -12,10 +12,10 @@ internal import NIOHTTP2
 /// callback for a new connection, this handler goes in front of it.
 ///
 /// Every other frame passes as it came, in the order in which it came. A member of etcd is trusted not to flood its clients.
-final class PingHandler: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias InboundOut = ByteBuffer
-    typealias OutboundOut = ByteBuffer
+package final class PingHandler: ChannelInboundHandler {
+    package typealias InboundIn = ByteBuffer
+    package typealias InboundOut = ByteBuffer
+    package typealias OutboundOut = ByteBuffer
 
     private static let headerSize = 9
     private static let pingSize = headerSize + 8
@@ -29,7 +29,7 @@ final class PingHandler: ChannelInboundHandler {
     private var hasAnswered = false
 
     /// Puts one in front of the HTTP/2 handler of a connection that gRPC has just set up.
-    static func install(in channel: any Channel) -> EventLoopFuture<Void> {
+    package static func install(in channel: any Channel) -> EventLoopFuture<Void> {
         channel.eventLoop.makeCompletedFuture {
             let pipeline = channel.pipeline.syncOperations
             let http = try pipeline.handler(type: NIOHTTP2Handler.self)
@@ -37,7 +37,7 @@ final class PingHandler: ChannelInboundHandler {
         }
     }
 
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
         if var before = partial {
             before.writeBuffer(&bytes)
@@ -70,7 +70,7 @@ final class PingHandler: ChannelInboundHandler {
         if passed.readableBytes > 0 { context.fireChannelRead(wrapInboundOut(passed)) }
     }
 
-    func channelReadComplete(context: ChannelHandlerContext) {
+    package func channelReadComplete(context: ChannelHandlerContext) {
         if hasAnswered {
             hasAnswered = false
             context.flush()

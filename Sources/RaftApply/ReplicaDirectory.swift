@@ -123,6 +123,8 @@ struct ReplicaDirectory: Sendable {
                 try FileSystem.rename(path + "/" + name, to: path + "/" + Self.setAsidePrefix + number)
             }
             if FileSystem.exists(path + "/" + Self.pointer) { try FileSystem.remove(path + "/" + Self.pointer) }
+            try FileSystem.syncDirectory(path)
+            // The last: a pointer to what is not there any more, and no marker, would be damage.
             if FileSystem.exists(path + "/" + Self.marker) { try FileSystem.remove(path + "/" + Self.marker) }
             try FileSystem.syncDirectory(path)
         }

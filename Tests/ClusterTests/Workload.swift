@@ -36,7 +36,7 @@ final class History: Sendable {
 
     /// Adds a call, which has returned even where nobody knows with what.
     func add<Call, Outcome>(
-        _ list: WritableKeyPath<Content, [Operation<Call, Outcome>]> & Sendable,
+        _ list: any WritableKeyPath<Content, [Operation<Call, Outcome>]> & Sendable,
         _ client: Int,
         _ call: Call,
         _ outcome: Outcome?,
