@@ -59,7 +59,7 @@ extension EtcdLog {
         }
     }
 
-    /// Puts the election's key where it is not there; nil when another was faster.
+    /// Puts the election's key where it is not there; nil when another was faster, or the lease ran out before.
     private func stand(_ name: String) async throws -> Held? {
         let begun = ContinuousClock.now
         // A number of one's own: a second try finds the lease of the first.
@@ -82,6 +82,8 @@ extension EtcdLog {
             await revoke(lease)
             return nil
         } catch {
+            // It ran out before the key was put, or with it, as where a member stood still meanwhile: the caller looks again.
+            if error.last.reason == .leaseGone { return nil }
             await Task { await revoke(lease) }.value
             throw error.ofRead
         }

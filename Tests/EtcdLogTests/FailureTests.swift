@@ -120,13 +120,14 @@ struct FailureTests {
     func unreachable() async throws {
         let cluster = try await EtcdCluster()
         cluster.stop(0)
-        let log = try cluster.log { $0.callTimeout = .milliseconds(500) }
-        #expect(await code { _ = try await log.propose([1], as: ProposalID(1, 1)) } == .logUnavailable)
-        #expect(await code { _ = try await log.identity() } == .logUnavailable)
+        let (log, hasty) = (try cluster.log(), try cluster.log { $0.callTimeout = .milliseconds(500) })
+        #expect(await code { _ = try await hasty.propose([1], as: ProposalID(1, 1)) } == .logUnavailable)
+        #expect(await code { _ = try await hasty.identity() } == .logUnavailable)
         try cluster.start(0)
         try await cluster.waitUntilHealthy()
         #expect(try await log.all().isEmpty)
         await log.close()
+        await hasty.close()
     }
 
     @Test("during proposals: what is not there was never said to be, and what is said not to be is not")
@@ -171,6 +172,8 @@ struct FailureTests {
             }
             return await group.reduce(into: []) { $0 += $1 }
         }
+        // Also where each has failed before there were enough.
+        begun.change { $0 = .max }
         await killer.value
         try cluster.start(0)
         try await cluster.waitUntilHealthy()
