@@ -257,8 +257,9 @@ let package = Package(
         .testTarget(
             name: "CrashTests",
             dependencies: [
-                "CrashWorker", "DiskWorker", "KillWorker", "ReceiverWorker", "Holdfast", "HoldfastTool", "TestSupport",
-                "HoldfastTesting", "LMDB", "Pages", "Platform", "ReplayStore", "ReplayFormat", "RegionFailover", log,
+                "CrashWorker", "DiskWorker", "KillWorker", "LogWorker", "ReceiverWorker", "Holdfast", "HoldfastTool",
+                "TestSupport", "HoldfastTesting", "LMDB", "Pages", "Platform", "RaftApply", "ReplayStore",
+                "ReplayFormat", "RegionFailover", log,
             ],
             exclude: ["faults.c", "killer.c", "mutants.py", "recorder.c", "statfs.c", "stopper.c"],
             swiftSettings: strict

@@ -9,6 +9,7 @@ struct ReplicaDirectory: Sendable {
     let path: String
 
     static let pointer = "CURRENT"
+    private static let nextPointer = pointer + ".new"
     private static let marker = "NEEDS_SNAPSHOT"
     private static let storePrefix = "store-"
     private static let scratchPrefix = "scratch-"
@@ -53,7 +54,7 @@ struct ReplicaDirectory: Sendable {
 
     /// Lets a store count: on return that is on the disk.
     func point(to name: String) throws(HoldfastError) {
-        let next = path + "/" + Self.pointer + ".new"
+        let next = path + "/" + Self.nextPointer
         try onDisk { () throws(SystemError) in
             if FileSystem.exists(next) { try FileSystem.remove(next) }
             let file = try File(next, O_RDWR | O_CREAT | O_EXCL)
@@ -85,6 +86,7 @@ struct ReplicaDirectory: Sendable {
 
     /// Removes what does not count any more; for who holds the store that does.
     func removeOthers(than name: String) {
+        try? FileSystem.remove(path + "/" + Self.nextPointer)
         guard let names = try? FileSystem.names(in: path) else { return }
         for other in names where other != name {
             guard other.hasPrefix(Self.storePrefix) || other.hasPrefix(Self.scratchPrefix) else { continue }

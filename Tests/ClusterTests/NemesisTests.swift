@@ -16,7 +16,9 @@ func setting(_ name: String, _ usual: UInt64) -> UInt64 {
     private static let firstSeed = setting("HOLDFAST_NEMESIS_SEED", 1)
     private static let seeds = Array(firstSeed..<(firstSeed + setting("HOLDFAST_NEMESIS_ROUNDS", 1)))
     private static let seconds = setting("HOLDFAST_NEMESIS_SECONDS", 15)
-    private static let clients = 8
+    private static let clients = 4
+    /// The calls that each client has under way.
+    private static let callers = 3
 
     @Test(
         "lose nothing, do nothing twice, and answer as one, whatever is killed, halted, wiped or cut off",
@@ -38,9 +40,12 @@ func setting(_ name: String, _ usual: UInt64) -> UInt64 {
         var nemesis = Nemesis(cluster, seed: seed)
         try await withThrowingTaskGroup { group in
             for number in 0..<Self.clients {
-                group.addTask {
-                    var client = Client(number, cluster, history, ending, seed: seed)
-                    await client.run()
+                let client = try Client("client-\(number)")
+                for caller in (number * Self.callers)..<((number + 1) * Self.callers) {
+                    group.addTask {
+                        var caller = Caller(caller, of: client, cluster, history, ending, seed: seed)
+                        await caller.run()
+                    }
                 }
             }
             while System.monotonicNanoseconds < end { try await nemesis.strike() }
@@ -49,7 +54,8 @@ func setting(_ name: String, _ usual: UInt64) -> UInt64 {
         }
         try await cluster.etcd.waitUntilHealthy()
         try await cluster.waitUntilReady()
-        var last = Client(Self.clients, cluster, history, Ending(), seed: seed)
+        let (number, client) = (Self.clients * Self.callers, try Client("last"))
+        var last = Caller(number, of: client, cluster, history, Ending(), seed: seed)
         await last.read()
         let digests = try await cluster.digests()
         #expect(Set(digests).count == 1, "seed \(seed): \(digests)")
@@ -76,7 +82,7 @@ func setting(_ name: String, _ usual: UInt64) -> UInt64 {
         _ seen: [RegionID: [UInt64: Set<WriteIdentity>]]
     ) async throws -> [RegionID: [WriteIdentity: UInt64]] {
         var found: [RegionID: [WriteIdentity: UInt64]] = [:]
-        for region in Client.targets {
+        for region in Caller.targets {
             var places = seen[region] ?? [:]
             while true {
                 let reply = try await cluster.ask(0, "POST", "/drain?region=\(region)").decode(DrainReply.self)

@@ -132,17 +132,42 @@ final class Ending: Sendable {
     func begin() { flag.store(true, ordering: .relaxed) }
 }
 
-/// A client of replicas: one call after the other, each to any of them.
+/// A client of replicas, with several calls under way at once, each to any of them.
+///
+/// All its writes are of one origin, and come out of order where one call overtakes another.
 struct Client: Sendable {
+    private let origin: RegionID
+    private let sequences = Lock(UInt64(0))
+
+    init(_ name: String) throws {
+        guard let origin = RegionID(utf8: name.utf8) else {
+            throw NodeCluster.Failure(description: "no region: \(name)")
+        }
+        self.origin = origin
+    }
+
+    /// The identities of the next `count` writes.
+    func next(_ count: UInt64) -> [WriteIdentity] {
+        let first = sequences.withLock { last in
+            defer { last += count }
+            return last + 1
+        }
+        return (first..<(first + count)).map { WriteIdentity(origin: origin, incarnation: 1, sequence: $0) }
+    }
+}
+
+/// What makes a client's calls, one after the other.
+struct Caller: Sendable {
     /// The regions whose queues are filled.
     static let targets: [RegionID] = ["eu", "ap"]
 
+    /// Among the callers of all clients.
     let number: Int
+    let client: Client
     let cluster: NodeCluster
     let history: History
     private let ending: Ending
     private var random: SplitMix64
-    private var sequence: UInt64 = 0
     private var lead: (epoch: UInt64, primary: RegionID) = (1, "us")
 
     /// Refusals that say that nothing happened, and nothing of the object.
@@ -152,12 +177,14 @@ struct Client: Sendable {
 
     init(
         _ number: Int,
+        of client: Client,
         _ cluster: NodeCluster,
         _ history: History,
         _ ending: Ending,
         seed: UInt64
     ) {
         self.number = number
+        self.client = client
         self.cluster = cluster
         self.history = history
         self.ending = ending
@@ -184,13 +211,7 @@ struct Client: Sendable {
 
     private mutating func append() async {
         let region = Self.targets.randomElement(using: &random) ?? "eu"
-        var writes: [WriteIdentity] = []
-        for _ in 0..<Int.random(in: 1...3, using: &random) {
-            sequence += 1
-            if let origin = RegionID(utf8: "client-\(number)".utf8) {
-                writes.append(WriteIdentity(origin: origin, incarnation: 1, sequence: sequence))
-            }
-        }
+        let writes = client.next(UInt64.random(in: 1...3, using: &random))
         let body = writes.map { write in
             #"{"origin":"\#(write.origin)","incarnation":1,"sequence":\#(write.sequence),"key":"k","value":"v"}"#
         }.joined(separator: "\n")

@@ -44,7 +44,7 @@ enum PowerVerb: String, CaseIterable, CustomTestStringConvertible {
     }
 
     /// What the disk may hold after some cuts, among them some behind the last event.
-    private static func eachCut(
+    static func eachCut(
         _ trace: Trace,
         _ before: Disk,
         _ recorder: Recorder,

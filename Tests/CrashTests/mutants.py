@@ -114,6 +114,13 @@ MUTANTS = [
         "FileFaultTests|VanishedTests|DiskFaultTests",
     ),
     (
+        "the name of a replica's new state is not synced before it counts",
+        "Sources/RaftApply/ReplicaDirectory.swift",
+        "            try file.sync()\n            try FileSystem.rename(next",
+        "            try FileSystem.rename(next",
+        "SnapshotInstallTests",
+    ),
+    (
         "nothing is kept for acknowledgements on a full disk",
         STORE + "StoreWriter.swift",
         "if appends.isEmpty, controls.allSatisfy(\\.puts.isEmpty) { core.space.makeRoomToRemove() }",

@@ -103,7 +103,7 @@ struct FailureTests {
     func still() async throws {
         let cluster = try await EtcdCluster()
         let (log, hasty) = (try cluster.log(), try cluster.log { $0.callTimeout = .seconds(2) })
-        _ = try await hasty.propose([1], as: ProposalID(1, 1))
+        _ = try await log.propose([1], as: ProposalID(1, 1))
         cluster.pause(0)
         #expect(await code { _ = try await hasty.propose([2], as: ProposalID(1, 2)) } == .outcomeUnknown)
         #expect(await code { _ = try await hasty.barrier() } == .logUnavailable)
@@ -140,10 +140,7 @@ struct FailureTests {
     /// - Returns: Of how many proposals the outcome was unknown.
     private func killDuringTransactions(_ seed: Int) async throws -> Int {
         let cluster = try await EtcdCluster()
-        let log = try cluster.log {
-            $0.attemptTimeout = .seconds(2)
-            $0.callTimeout = .seconds(1)
-        }
+        let (log, hasty) = (try cluster.log(), try cluster.log { $0.callTimeout = .seconds(1) })
         var generator = SplitMix64(seed: UInt64(seed))
         let killAfter = Int.random(in: 5...120, using: &generator)
         let begun = Watched(0)
@@ -160,7 +157,7 @@ struct FailureTests {
                         let id = ProposalID(UInt64(session), UInt64(sequence))
                         begun.change { $0 += 1 }
                         do throws(HoldfastError) {
-                            outcomes.append((id, .at(try await log.propose(command(id), as: id))))
+                            outcomes.append((id, .at(try await hasty.propose(command(id), as: id))))
                         } catch {
                             #expect(error.code == .outcomeUnknown || error.code == .logUnavailable)
                             outcomes.append((id, error.code == .outcomeUnknown ? .unknown : .notThere))
@@ -188,6 +185,7 @@ struct FailureTests {
             case .unknown: unknown += 1
             }
         }
+        await hasty.close()
         await log.close()
         return unknown
     }

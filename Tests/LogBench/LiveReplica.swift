@@ -32,6 +32,7 @@ final class LiveReplica: Sendable {
     ///   - endpoints: The members of etcd.
     ///   - snapshots: A directory through which snapshots travel, where they do.
     ///   - watch: Is told of every batch that was applied, and how long that has taken.
+    /// - Throws: What opening the replica or reaching etcd throws.
     init(
         _ name: String,
         at path: String,
@@ -75,7 +76,8 @@ final class LiveReplica: Sendable {
 
     /// Empties the queue.
     func acknowledgeAll() async throws {
-        guard let queue = try await controller.statistics().first(where: { $0.region == "eu" }), queue.entries > 0 else {
+        guard let queue = try await controller.statistics().first(where: { $0.region == "eu" }), queue.entries > 0
+        else {
             return
         }
         try await controller.acknowledge("eu", through: queue.nextPosition - 1)
@@ -140,7 +142,8 @@ private struct TimedEntries: AsyncSequence {
         let watch: @Sendable (Duration) -> Void
         var cameAt: ContinuousClock.Instant?
 
-        init(entries: any AsyncIteratorProtocol<LogDelivery, any Error>, watch: @escaping @Sendable (Duration) -> Void) {
+        init(entries: any AsyncIteratorProtocol<LogDelivery, any Error>, watch: @escaping @Sendable (Duration) -> Void)
+        {
             self.entries = entries
             self.watch = watch
         }

@@ -74,9 +74,12 @@ private final class RatesBench: Sendable {
         for (kind, turns) in zip(kinds, taken) {
             let ratios = zip(turns, taken[0]).map { $0.rate / $1.rate }
             print(
-                pad("\(callers)", 7), "", kind.what + pad(text(median(turns.map(\.rate)), 0), 38 - kind.what.count),
+                pad("\(callers)", 7),
+                "",
+                kind.what + pad(text(median(turns.map(\.rate)), 0), 38 - kind.what.count),
                 pad(text(median(turns.map { $0.latency(0.5) })), 9),
-                pad(text(median(turns.map { $0.latency(0.99) })), 9), pad(text(median(ratios)), 17)
+                pad(text(median(turns.map { $0.latency(0.99) })), 9),
+                pad(text(median(ratios)), 17)
             )
         }
     }
@@ -90,7 +93,9 @@ private final class RatesBench: Sendable {
         let ratios = zip(taken.batch, taken.single).map { 256 * $0.rate / $1.rate }
         for (count, turns, ratio) in [(1, taken.single, 1), (256, taken.batch, median(ratios))] {
             print(
-                pad("\(callers)", 7), pad("\(count)", 17), pad(text(Double(count) * median(turns.map(\.rate)), 0), 17),
+                pad("\(callers)", 7),
+                pad("\(count)", 17),
+                pad(text(Double(count) * median(turns.map(\.rate)), 0), 17),
                 pad(text(ratio, 1), 19)
             )
         }

@@ -19,7 +19,8 @@ func measureSnapshot(_ arguments: [String]) async throws {
     let etcd = try await EtcdCluster(EtcdCluster.Options(members: 3))
     let applied = Lock<[Double]>([])
     let snapshots = etcd.directory.appending("snapshots")
-    let replica = try await LiveReplica("r1", at: etcd.directory.appending("r1"), etcd.endpoints, snapshots: snapshots) {
+    let replica = try await LiveReplica("r1", at: etcd.directory.appending("r1"), etcd.endpoints, snapshots: snapshots)
+    {
         let milliseconds = $0 / .milliseconds(1)
         applied.withLock { $0.append(milliseconds) }
     }
@@ -44,7 +45,9 @@ func measureSnapshot(_ arguments: [String]) async throws {
         }
     }
     var second = try await bench.startSecond()
-    print("          applied    p50 ms    p99 ms   applied, with snapshot    p50 ms    p99 ms   caught up, s   p99 to p99")
+    print(
+        "          applied    p50 ms    p99 ms   applied, with snapshot    p50 ms    p99 ms   caught up, s   p99 to p99"
+    )
     var ratios: [Double] = []
     for round in 0...rounds {
         _ = taken()
@@ -59,9 +62,15 @@ func measureSnapshot(_ arguments: [String]) async throws {
         let ratio = after.latency(0.99) / before.latency(0.99)
         if round > 0 { ratios.append(ratio) }
         print(
-            round == 0 ? "warm up" : "round \(round)", pad("\(quiet.count)", 9), pad(text(before.latency(0.5)), 9),
-            pad(text(before.latency(0.99)), 9), pad("\(busy.count)", 24), pad(text(after.latency(0.5)), 9),
-            pad(text(after.latency(0.99)), 9), pad(text(seconds, 1), 14), pad(text(ratio), 12)
+            round == 0 ? "warm up" : "round \(round)",
+            pad("\(quiet.count)", 9),
+            pad(text(before.latency(0.5)), 9),
+            pad(text(before.latency(0.99)), 9),
+            pad("\(busy.count)", 24),
+            pad(text(after.latency(0.5)), 9),
+            pad(text(after.latency(0.99)), 9),
+            pad(text(seconds, 1), 14),
+            pad(text(ratio), 12)
         )
     }
     print("the median ratio is \(text(median(ratios)))")

@@ -17,7 +17,12 @@ struct Turn: Sendable {
 
     /// Lets `callers` call for some seconds.
     ///
-    /// - Parameter call: One call; the number is its own in the turn.
+    /// - Parameters:
+    ///   - callers: How many, each with one call at a time.
+    ///   - seconds: After which none begins a new call.
+    ///   - call: One call; the number is its own in the turn.
+    /// - Returns: What they have done.
+    /// - Throws: What a call throws; the others end then.
     static func take(
         callers: Int,
         seconds: Double,

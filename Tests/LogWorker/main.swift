@@ -7,10 +7,14 @@ import RegionFailover
 import ReplayFormat
 import ReplayStore
 
-// LogWorker DIR LOG-SEED COMMANDS BATCH-SEED
+// LogWorker apply DIR LOG-SEED COMMANDS BATCH-SEED
 //
 // Applies a log that LOG-SEED makes to a replica in DIR, in batches that BATCH-SEED makes, and prints the digest at each
 // 1,024th command: the same lines from any process, whatever its hash seed, locale and batches.
+//
+// LogWorker install DIR SNAPSHOT
+//
+// Lets a snapshot take the place of the state of a replica in DIR; its manifest is in SNAPSHOT.json.
 
 /// The commands of the conformance suite, and appends and drains of writes that are new.
 struct LiveCommands: ConformanceCommands {
@@ -55,11 +59,8 @@ struct LiveCommands: ConformanceCommands {
     }
 }
 
-func run(_ path: String, _ seed: UInt64, _ count: Int, _ batches: UInt64) async throws {
-    var (random, sizes) = (SplitMix64(seed: seed), SplitMix64(seed: batches))
-    let commands = LiveCommands()
-    var log = ConformanceLog(commands)
-    let machine = try await FailoverStateMachine.open(
+func open(_ path: String) async throws -> FailoverStateMachine {
+    try await FailoverStateMachine.open(
         at: path,
         cluster: Array("log worker".utf8),
         options: StoreOptions(
@@ -67,6 +68,13 @@ func run(_ path: String, _ seed: UInt64, _ count: Int, _ batches: UInt64) async 
             logger: Logger(label: "worker") { _ in SwiftLogNoOpLogHandler() }
         )
     )
+}
+
+func apply(_ path: String, _ seed: UInt64, _ count: Int, _ batches: UInt64) async throws {
+    var (random, sizes) = (SplitMix64(seed: seed), SplitMix64(seed: batches))
+    let commands = LiveCommands()
+    var log = ConformanceLog(commands)
+    let machine = try await open(path)
     var left = count
     while left > 0 {
         let part = min(left, Int(ReplicationLimits.digestInterval))
@@ -84,10 +92,25 @@ func run(_ path: String, _ seed: UInt64, _ count: Int, _ batches: UInt64) async 
     await machine.close()
 }
 
-let arguments = CommandLine.arguments
-guard arguments.count == 5, let seed = UInt64(arguments[2]), let count = Int(arguments[3]),
-    let batches = UInt64(arguments[4])
-else { fatalError("LogWorker DIR LOG-SEED COMMANDS BATCH-SEED") }
+func install(_ path: String, _ snapshot: String) async throws {
+    let manifest = try JSONDecoder().decode(
+        SnapshotManifest.self,
+        from: Data(contentsOf: URL(fileURLWithPath: snapshot + ".json"))
+    )
+    let machine = try await open(path)
+    guard try await machine.installSnapshot(from: snapshot, manifest) else { fatalError("the snapshot is not newer") }
+    await machine.close()
+}
+
 // A dictionary in another order in each process, unless the environment says otherwise; and words as the locale has them.
 _ = unsafe setlocale(LC_ALL, "")
-try await run(arguments[1], seed, count, batches)
+let arguments = Array(CommandLine.arguments.dropFirst())
+switch (arguments.first, arguments.count) {
+case ("apply", 5):
+    guard let seed = UInt64(arguments[2]), let count = Int(arguments[3]), let batches = UInt64(arguments[4]) else {
+        fatalError("LogWorker apply DIR LOG-SEED COMMANDS BATCH-SEED")
+    }
+    try await apply(arguments[1], seed, count, batches)
+case ("install", 3): try await install(arguments[1], arguments[2])
+default: fatalError("LogWorker apply DIR LOG-SEED COMMANDS BATCH-SEED, or LogWorker install DIR SNAPSHOT")
+}

@@ -16,7 +16,8 @@ import Testing
         ]
         let outputs = try await withThrowingTaskGroup(of: Tool.Outcome.self) { group in
             for (number, environment) in environments.enumerated() {
-                let arguments = [directory.appending("replica-\(number)"), "7", "\(Self.commands)", "\(number + 1)"]
+                let replica = directory.appending("replica-\(number)")
+                let arguments = ["apply", replica, "7", "\(Self.commands)", "\(number + 1)"]
                 group.addTask {
                     try await Tool.runBeside(arguments, program: Tool.path("LogWorker"), environment: environment)
                 }
