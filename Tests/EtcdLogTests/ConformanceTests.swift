@@ -33,7 +33,7 @@ private enum Shared {
 }
 
 @Suite("Replicas on a real etcd", .serialized) struct EtcdReplicaTests {
-    private static func options(_ name: String) -> ReplicaOptions {
+    static func options(_ name: String) -> ReplicaOptions {
         var options = ReplicaOptions(name: name)
         options.maintenanceMilliseconds = 100
         options.proposalMilliseconds = 60_000
@@ -41,7 +41,7 @@ private enum Shared {
         return options
     }
 
-    private static var storeOptions: StoreOptions {
+    static var storeOptions: StoreOptions {
         StoreOptions(
             acknowledgeReserveBytes: 64 << 10,
             mapSizeBytes: 1 << 30,
