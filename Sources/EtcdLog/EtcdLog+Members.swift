@@ -122,6 +122,7 @@ private struct ReportRow: Codable {
     var digest: String
     var at: Int64
     var stopped: String?
+    var missingSnapshot: UInt64?
 
     init(_ report: MemberReport) {
         member = report.member
@@ -130,6 +131,7 @@ private struct ReportRow: Codable {
         digest = report.digest
         at = report.at
         stopped = report.stopped
+        missingSnapshot = report.missingSnapshot
     }
 
     var report: MemberReport {
@@ -139,7 +141,8 @@ private struct ReportRow: Codable {
             digestIndex: digestIndex,
             digest: digest,
             at: at,
-            stopped: stopped
+            stopped: stopped,
+            missingSnapshot: missingSnapshot
         )
     }
 }

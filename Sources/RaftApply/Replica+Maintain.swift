@@ -38,7 +38,8 @@ extension Replica {
                 syncedIndex: synced,
                 digestIndex: newest?.key ?? 0,
                 digest: newest?.value ?? "",
-                at: clock.now.time.milliseconds
+                at: clock.now.time.milliseconds,
+                missingSnapshot: missingSnapshot
             )
         )
     }
@@ -77,6 +78,11 @@ extension Replica {
     func lead() async -> HoldfastError? {
         var wait = Backoff()
         while !Task.isCancelled {
+            // Who has not the state yet cannot look after it.
+            guard missingSnapshot == nil else {
+                await wait.pause(clock.source)
+                continue
+            }
             do {
                 try await log.lead(as: options.name) { leadership in
                     try await withThrowingTaskGroup { group in
@@ -105,24 +111,41 @@ extension Replica {
         let regions = machine.machine?.configuration.regions ?? []
         heard.withLock { $0.grant(regions, at: clock.source.elapsedMilliseconds) }
         var digestAt = machine.applied.index
+        var wanted = WantedSnapshot()
         while !Task.isCancelled {
             if let failure = machine.failure { throw failure }
+            guard missingSnapshot == nil else {
+                throw HoldfastError(code: .notLeader, message: "This replica waits for a snapshot, and leads no more.")
+            }
             let index = machine.applied.index
             if index >= digestAt + ReplicationLimits.digestInterval {
                 digestAt = try await session.checkDigest(while: leadership)
             }
             try await tellHeard(session, while: leadership)
-            try await offerSnapshot()
-            try await trim()
+            let members = try await log.members()
+            if try await isSnapshotDue(members, &wanted), let transport {
+                // A snapshot takes the place of an older one alone, also in a log that is quiet.
+                if wanted.index == machine.applied.index { _ = try await session.checkDigest(while: leadership) }
+                try await publishSnapshot(through: transport)
+                growth.withLock { $0.snapshotTaken() }
+            }
+            try await trim(members)
             try await clock.source.sleep(milliseconds: options.maintenanceMilliseconds)
         }
     }
 
-    /// Offers a snapshot, where the log has grown enough since the last one.
-    private func offerSnapshot() async throws(HoldfastError) {
-        guard let transport, growth.withLock({ $0.sinceSnapshot }) >= options.snapshotEveryBytes else { return }
-        try await publishSnapshot(through: transport)
-        growth.withLock { $0.snapshotTaken() }
+    /// Whether the log has grown enough since the last snapshot, or a member cannot get the newest one, as where the disk has
+    /// gone that had it.
+    private func isSnapshotDue(
+        _ members: [MemberReport],
+        _ wanted: inout WantedSnapshot
+    ) async throws(HoldfastError) -> Bool {
+        guard transport != nil else { return false }
+        if growth.withLock({ $0.sinceSnapshot }) >= options.snapshotEveryBytes { return true }
+        guard let missing = members.compactMap(\.missingSnapshot).max(), missing <= machine.applied.index,
+            missing == (try await log.newestSnapshot()?.index ?? 0)
+        else { return false }
+        return wanted.isMissed(missing)
     }
 
     /// Makes a snapshot, offers it, and tells where it is.
@@ -138,9 +161,8 @@ extension Replica {
     }
 
     /// Lets the log forget what every member has on its disk; a member that is far behind is left to the newest snapshot.
-    private func trim() async throws(HoldfastError) {
-        let members = try await log.members().filter { $0.stopped == nil }
-        guard let slowest = members.map(\.syncedIndex).min() else { return }
+    private func trim(_ members: [MemberReport]) async throws(HoldfastError) {
+        guard let slowest = members.filter({ $0.stopped == nil }).map(\.syncedIndex).min() else { return }
         var through = slowest
         if transport != nil {
             let cut = growth.withLock { $0.index(atMost: options.logRetainedBytes) }
@@ -153,6 +175,22 @@ extension Replica {
         guard through > growth.withLock({ $0.trimmedThrough }) else { return }
         try await log.trim(through: through)
         growth.withLock { $0.trimmed(through: through) }
+    }
+}
+
+/// The newest snapshot, where a member cannot get it.
+private struct WantedSnapshot {
+    /// The snapshot's index.
+    private(set) var index: UInt64?
+    private var rounds = 0
+
+    /// It may yet come by itself, as after a failure of the network: another one is made when it was missed for so long.
+    private static let roundsMax = 10
+
+    mutating func isMissed(_ index: UInt64) -> Bool {
+        rounds = self.index == index ? rounds + 1 : 1
+        self.index = index
+        return rounds >= Self.roundsMax
     }
 }
 

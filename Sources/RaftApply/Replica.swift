@@ -50,6 +50,12 @@ public final class Replica: Sendable {
     let growth = Lock(LogGrowth())
     let heard = Lock(HeardRegions())
     let whileLeading: (@Sendable (Replica) async throws -> Void)?
+    private let missing = Lock<UInt64?>(nil)
+
+    /// The index of the newest snapshot, while this replica needs it and cannot get it; 0 where none was published.
+    ///
+    /// Such a replica applies nothing and does not lead. It tells the member that leads, which publishes another snapshot.
+    public var missingSnapshot: UInt64? { missing.withLock { $0 } }
 
     /// Creates a replica; nothing happens before ``run()``.
     ///
@@ -217,12 +223,27 @@ public final class Replica: Sendable {
                     + "member's directory."
             )
         }
-        guard let manifest = try await log.newestSnapshot(), manifest.index >= index else {
+        let newest = try await log.newestSnapshot()
+        do throws(HoldfastError) {
+            try await take(newest, beyond: index, from: transport)
+        } catch {
+            missing.withLock { $0 = newest?.index ?? 0 }
+            throw error
+        }
+        missing.withLock { $0 = nil }
+    }
+
+    private func take(
+        _ newest: SnapshotManifest?,
+        beyond index: UInt64,
+        from transport: any SnapshotTransport
+    ) async throws(HoldfastError) {
+        guard let manifest = newest, manifest.index >= index else {
             throw HoldfastError(
                 code: .logUnavailable,
                 message:
                     "The log has forgotten everything up to index \(index), and no snapshot was published that reaches it. "
-                    + "Another member offers one before it lets the log forget more; this one waits."
+                    + "The member that leads is asked for one; this one waits."
             )
         }
         options.logger.notice("A snapshot is fetched", metadata: ["holdfast.index": "\(manifest.index)"])

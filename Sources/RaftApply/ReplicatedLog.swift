@@ -131,6 +131,8 @@ public struct MemberReport: Sendable, Hashable {
     public var at: Int64
     /// Why it has stopped; nil while it runs.
     public var stopped: String?
+    /// The index of the newest snapshot, while this member needs it and cannot get it; 0 where none was published.
+    public var missingSnapshot: UInt64?
 
     /// Creates a report.
     public init(
@@ -139,7 +141,8 @@ public struct MemberReport: Sendable, Hashable {
         digestIndex: UInt64 = 0,
         digest: String = "",
         at: Int64 = 0,
-        stopped: String? = nil
+        stopped: String? = nil,
+        missingSnapshot: UInt64? = nil
     ) {
         self.member = member
         self.syncedIndex = syncedIndex
@@ -147,6 +150,7 @@ public struct MemberReport: Sendable, Hashable {
         self.digest = digest
         self.at = at
         self.stopped = stopped
+        self.missingSnapshot = missingSnapshot
     }
 }
 

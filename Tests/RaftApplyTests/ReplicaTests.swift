@@ -1,3 +1,4 @@
+import Foundation
 import Holdfast
 import HoldfastTesting
 import RaftApply
@@ -117,6 +118,30 @@ import Testing
         while try await replicas.log.members().contains(where: { $0.syncedIndex < last }) { await Task.yield() }
         let empty = try await replicas.start("r2", change)
         try await empty.wait(for: .index(last))
+        #expect(try await replicas.haveOneState)
+        await replicas.stopAll()
+    }
+
+    @Test("begin anew where the newest snapshot has gone with the disk that had it", .timeLimit(.minutes(10)))
+    func snapshotGone() async throws {
+        let replicas = try await Replicas(MemoryLog(), count: 0)
+        let change: (inout ReplicaOptions) -> Void = { options in
+            (options.logRetainedEntries, options.snapshotEveryBytes) = (4, 20_000)
+        }
+        for name in ["r0", "r1"] { try await replicas.start(name, change) }
+        let controller = ReplicatedController(replicas.replicas[0])
+        try await controller.configure(Replicas.configuration)
+        var sequence: UInt64 = 0
+        while try await replicas.log.newestSnapshot() == nil || replicas.log.entries.first?.index == 1 {
+            sequence += 1
+            try await controller.append([Replicas.write(sequence)], to: "eu")
+        }
+        let last = try await replicas.log.barrier()
+        // Nobody appends any more, so none would be made because the log has grown.
+        try FileManager.default.removeItem(atPath: replicas.transport.path)
+        let empty = try await replicas.start("r2", change)
+        try await empty.wait(for: .index(last))
+        #expect(empty.missingSnapshot == nil)
         #expect(try await replicas.haveOneState)
         await replicas.stopAll()
     }

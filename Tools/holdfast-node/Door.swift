@@ -185,10 +185,11 @@ struct Door: Sendable {
 
     private func health() -> HTTPResponse {
         let failure = replica.machine.failure
-        let state = failure.map { "stopped: \($0)" } ?? "good"
+        let missing = replica.missingSnapshot.map { "waits for a snapshot beyond index \($0)" }
+        let trouble = failure.map { "stopped: \($0)" } ?? missing
         return .text(
-            "\(state), applied \(replica.machine.applied.index), member \(replica.options.name)\n",
-            failure == nil ? .ok : .serviceUnavailable
+            "\(trouble ?? "good"), applied \(replica.machine.applied.index), member \(replica.options.name)\n",
+            trouble == nil ? .ok : .serviceUnavailable
         )
     }
 }
