@@ -274,7 +274,13 @@ public final class FailoverStateMachine: OnDiskStateMachine {
                 let row = try view.row(RaftRows.sessionKey(session.bytes), in: .raft)
                 return row.map { _ in .executed(FailoverOutcome.done.row.encoded()) }
             }
-            guard try view.row(RaftRows.sessionKey(id.session.bytes), in: .raft) != nil else { return .sessionExpired }
+            guard let fields = try view.row(RaftRows.sessionKey(id.session.bytes), in: .raft) else {
+                return .sessionExpired
+            }
+            let session = try format("A session") { () throws(FormatError) in
+                try RaftRows.Session(decoding: fields.span)
+            }
+            guard id.sequence >= session.respondedBelow else { return .sessionExpired }
             return try view.row(RaftRows.outcomeKey(id.session.bytes, id.sequence), in: .raft).map { .executed($0) }
         }
     }
