@@ -104,6 +104,8 @@ struct FailureTests {
         let cluster = try await EtcdCluster()
         let (log, hasty) = (try cluster.log(), try cluster.log { $0.callTimeout = .seconds(2) })
         _ = try await log.propose([1], as: ProposalID(1, 1))
+        // Connected, so that what comes next is sent.
+        while await code({ _ = try await hasty.barrier() }) != nil {}
         cluster.pause(0)
         #expect(await code { _ = try await hasty.propose([2], as: ProposalID(1, 2)) } == .outcomeUnknown)
         #expect(await code { _ = try await hasty.barrier() } == .logUnavailable)
