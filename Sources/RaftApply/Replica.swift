@@ -231,8 +231,13 @@ public final class Replica: Sendable {
             throw error
         }
         missing.withLock { $0 = nil }
+        clock.applied(machine.time)
+        // What was proposed and is in the snapshot is asked for again: its outcome is kept.
+        proposals.askAgain()
+        applied.reach(machine.applied.index)
     }
 
+    /// Fetches a snapshot, and lets it take the place of the state.
     private func take(
         _ newest: SnapshotManifest?,
         beyond index: UInt64,
@@ -258,10 +263,6 @@ public final class Replica: Sendable {
             guard error.code == .damaged else { throw error }
             throw HoldfastError(code: .logUnavailable, message: error.message)
         }
-        clock.applied(machine.time)
-        // What was proposed and is in the snapshot is asked for again: its outcome is kept.
-        proposals.askAgain()
-        applied.reach(machine.applied.index)
     }
 }
 

@@ -95,28 +95,34 @@ import Testing
         await replicas.stopAll()
     }
 
-    @Test("begin anew from a snapshot and the log behind it, however quiet that has become", .timeLimit(.minutes(10)))
-    func quiet() async throws {
+    /// Two replicas that have published a snapshot, of a log that has forgotten its beginning and has `kept` entries at least.
+    private static func trimmed(keeping kept: Int) async throws -> Replicas {
         let replicas = try await Replicas(MemoryLog(), count: 0)
-        let change: (inout ReplicaOptions) -> Void = { options in
-            (options.logRetainedEntries, options.snapshotEveryBytes) = (4, 20_000)
-        }
-        for name in ["r0", "r1"] { try await replicas.start(name, change) }
+        for name in ["r0", "r1"] { try await replicas.start(name, Self.forgetting) }
         let controller = ReplicatedController(replicas.replicas[0])
         try await controller.configure(Replicas.configuration)
         var sequence: UInt64 = 0
-        // Until there is a snapshot, the log has grown behind it, and has forgotten its beginning.
         while try await replicas.log.newestSnapshot() == nil || replicas.log.entries.first?.index == 1
-            || replicas.log.entries.count < 8
+            || replicas.log.entries.count < kept
         {
             sequence += 1
             try await controller.append([Replicas.write(sequence)], to: "eu")
         }
+        return replicas
+    }
+
+    private static func forgetting(_ options: inout ReplicaOptions) {
+        (options.logRetainedEntries, options.snapshotEveryBytes) = (4, 20_000)
+    }
+
+    @Test("begin anew from a snapshot and the log behind it, however quiet that has become", .timeLimit(.minutes(10)))
+    func quiet() async throws {
+        let replicas = try await Self.trimmed(keeping: 8)
         // Every member has all of it on its disk, and nobody appends any more.
         #expect(try await replicas.haveOneState)
         let last = try await replicas.log.barrier()
         while try await replicas.log.members().contains(where: { $0.syncedIndex < last }) { await Task.yield() }
-        let empty = try await replicas.start("r2", change)
+        let empty = try await replicas.start("r2", Self.forgetting)
         try await empty.wait(for: .index(last))
         #expect(try await replicas.haveOneState)
         await replicas.stopAll()
@@ -124,22 +130,11 @@ import Testing
 
     @Test("begin anew where the newest snapshot has gone with the disk that had it", .timeLimit(.minutes(10)))
     func snapshotGone() async throws {
-        let replicas = try await Replicas(MemoryLog(), count: 0)
-        let change: (inout ReplicaOptions) -> Void = { options in
-            (options.logRetainedEntries, options.snapshotEveryBytes) = (4, 20_000)
-        }
-        for name in ["r0", "r1"] { try await replicas.start(name, change) }
-        let controller = ReplicatedController(replicas.replicas[0])
-        try await controller.configure(Replicas.configuration)
-        var sequence: UInt64 = 0
-        while try await replicas.log.newestSnapshot() == nil || replicas.log.entries.first?.index == 1 {
-            sequence += 1
-            try await controller.append([Replicas.write(sequence)], to: "eu")
-        }
+        let replicas = try await Self.trimmed(keeping: 0)
         let last = try await replicas.log.barrier()
         // Nobody appends any more, so none would be made because the log has grown.
         try FileManager.default.removeItem(atPath: replicas.transport.path)
-        let empty = try await replicas.start("r2", change)
+        let empty = try await replicas.start("r2", Self.forgetting)
         try await empty.wait(for: .index(last))
         #expect(empty.missingSnapshot == nil)
         #expect(try await replicas.haveOneState)
