@@ -12,7 +12,7 @@ extension EtcdLog {
     ///
     /// - Throws: ``HoldfastError``, with `logUnavailable` or `outcomeUnknown`; `invalidConfiguration` for a name that is none.
     public func report(_ member: MemberReport) async throws(HoldfastError) {
-        let value = try Self.encode(ReportRow(member), "report")
+        let value = try Self.encode(member, "report")
         _ = try await update(keys.member(try Self.checked(member.member))) { _ in value }
     }
 
@@ -30,7 +30,7 @@ extension EtcdLog {
             throw HoldfastError(code: .logUnavailable, message: "\(error)")
         }
         var reports: [MemberReport] = []
-        for row in rows { reports.append(try Self.decode(ReportRow.self, Array(row.value), row.key).report) }
+        for row in rows { reports.append(try Self.decode(MemberReport.self, Array(row.value), row.key)) }
         return reports
     }
 
@@ -111,39 +111,6 @@ extension EtcdLog {
                     + "Look who has the same prefix; delete the key if it is nobody's."
             )
         }
-    }
-}
-
-/// A report, as its key holds it.
-private struct ReportRow: Codable {
-    var member: String
-    var syncedIndex: UInt64
-    var digestIndex: UInt64
-    var digest: String
-    var at: Int64
-    var stopped: String?
-    var missingSnapshot: UInt64?
-
-    init(_ report: MemberReport) {
-        member = report.member
-        syncedIndex = report.syncedIndex
-        digestIndex = report.digestIndex
-        digest = report.digest
-        at = report.at
-        stopped = report.stopped
-        missingSnapshot = report.missingSnapshot
-    }
-
-    var report: MemberReport {
-        MemberReport(
-            member: member,
-            syncedIndex: syncedIndex,
-            digestIndex: digestIndex,
-            digest: digest,
-            at: at,
-            stopped: stopped,
-            missingSnapshot: missingSnapshot
-        )
     }
 }
 #endif

@@ -118,7 +118,7 @@ public enum LogDelivery: Sendable, Hashable {
 }
 
 /// What a member tells the others.
-public struct MemberReport: Sendable, Hashable {
+public struct MemberReport: Sendable, Hashable, Codable {
     /// Its name, the same after a restart: 1 to 63 of `A-Z a-z 0-9 . _ -`.
     public var member: String
     /// The last index whose effects are on its disk.
