@@ -198,7 +198,7 @@ let package = Package(
             name: "EtcdLogTests",
             dependencies: [
                 "EtcdLog", "EtcdProtocol", "EtcdSupport", "Holdfast", "HoldfastTesting", "RaftApply", "RegionFailover",
-                "ReplayStore", log,
+                "ReplayStore", "TestSupport", log,
                 withEtcd("GRPCCore", "grpc-swift-2"),
                 withEtcd("NIOCore", "swift-nio"),
                 withEtcd("NIOEmbedded", "swift-nio"),

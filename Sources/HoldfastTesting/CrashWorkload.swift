@@ -1,5 +1,4 @@
 package import Holdfast
-private import Logging
 
 /// The work of a process that is going to be killed: everything that a store is used for, in a random order.
 ///
@@ -71,8 +70,7 @@ package struct CrashWorkload: Sendable {
     /// Opens the store; makes it where nobody has, or where that was interrupted.
     private func open() async throws -> RegionFailoverController {
         // What the receiver refuses is meant to be.
-        let silent = Logger(label: "holdfast") { _ in SwiftLogNoOpLogHandler() }
-        let options = StoreOptions(acknowledgeReserveBytes: 64 << 10, logger: silent)
+        let options = StoreOptions(acknowledgeReserveBytes: 64 << 10, logger: .silent)
         do throws(HoldfastError) {
             return try await RegionFailoverController.open(at: store, options: options)
         } catch {

@@ -18,7 +18,7 @@ import Testing
         let controller = try await RegionFailoverController.create(
             at: path,
             configuration: FailoverConfiguration(local: "us", regions: Self.regions),
-            options: FoundStore.options
+            options: .small
         )
         var next: UInt64 = 1
         for _ in 0..<Int.random(in: 20...60, using: &random) {
@@ -87,7 +87,7 @@ import Testing
         #expect(check.status == (damaged.isEmpty ? 0 : 65), "seed \(seed)")
         let findings = try StoreCheck.run(path, level: .full).findings
         let log = LogLines()
-        var options = FoundStore.options
+        var options = StoreOptions.small
         options.logger = log.logger
         let controller = try await RegionFailoverController.open(at: path, options: options)
         for region in Self.regions {

@@ -18,7 +18,7 @@ import Testing
         let controller = try await RegionFailoverController.create(
             at: path,
             configuration: FailoverConfiguration(local: "us", regions: ["us", "eu"]),
-            options: FoundStore.options
+            options: .small
         )
         for sequence in 1...200 as ClosedRange<UInt64> {
             try await controller.append([.numbered("us", 1, sequence)], to: "eu")
@@ -53,7 +53,7 @@ import Testing
         let bytes = try Data(contentsOf: URL(fileURLWithPath: path + "/data.mdb"))
         for _ in 0..<2 {
             let error = await #expect(throws: HoldfastError.self) {
-                try await RegionFailoverController.open(at: path, options: FoundStore.options)
+                try await RegionFailoverController.open(at: path, options: .small)
             }
             #expect(error?.code == .damaged)
             #expect(error?.message.contains("page \(page)") == true, "\(error?.message ?? "")")

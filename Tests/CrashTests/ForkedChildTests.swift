@@ -19,7 +19,7 @@ import Testing
         defer { kill(child, SIGKILL) }
         #expect(process.terminationReason == .uncaughtSignal && process.terminationStatus == SIGKILL)
         // Nobody has unlocked: the lock goes with the last copy of its descriptor.
-        let controller = try await RegionFailoverController.open(at: path, options: FoundStore.options)
+        let controller = try await RegionFailoverController.open(at: path, options: .small)
         #expect(try await controller.append([.numbered("us", 1, 2)], to: "eu").accepted == 1)
         await controller.close()
         #expect(kill(child, 0) == 0, "the child did not live to the end")

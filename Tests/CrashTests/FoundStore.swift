@@ -59,12 +59,9 @@ extension DiskImage {
 }
 
 extension FoundStore {
-    /// With little address space: hundreds of tests have a store open at one time.
-    static let options = StoreOptions(acknowledgeReserveBytes: 64 << 10, mapSizeBytes: 1 << 30)
-
     /// Opens the store at `path`, closes it, checks it, and reads every entry.
     init(_ path: String) async throws {
-        let controller = try await RegionFailoverController.open(at: path, options: Self.options)
+        let controller = try await RegionFailoverController.open(at: path, options: .small)
         state = try await PowerState(controller)
         for queue in state.queues where !queue.dead.isEmpty {
             let letters = try await controller.deadLetters(for: try RegionID(queue.region))

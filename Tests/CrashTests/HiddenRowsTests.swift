@@ -98,7 +98,7 @@ import Testing
             if let region = loss.region { #expect(said.contains("'\(region)'"), "\(verb): \(said)") }
         }
         let error = await #expect(throws: HoldfastError.self) {
-            try await RegionFailoverController.open(at: path, options: FoundStore.options)
+            try await RegionFailoverController.open(at: path, options: .small)
         }
         #expect(error?.code == .damaged && error?.region?.rawValue == loss.region, "\(String(describing: error))")
     }
@@ -122,7 +122,7 @@ import Testing
                 image[Int(page) * 4096 + 12] ^= 1 << UInt8(bit)
                 try image.write(to: URL(fileURLWithPath: path + "/data.mdb"))
                 let opened = await #expect(throws: HoldfastError.self) {
-                    try await RegionFailoverController.open(at: path, options: FoundStore.options)
+                    try await RegionFailoverController.open(at: path, options: .small)
                 }
                 #expect(opened?.code == .damaged)
                 let new = directory.appending("\(page)-\(bit)")
@@ -139,7 +139,7 @@ import Testing
     func retried() async throws {
         let directory = try TemporaryDirectory()
         let path = try store(directory, "long")
-        let controller = try await RegionFailoverController.open(at: path, options: FoundStore.options)
+        let controller = try await RegionFailoverController.open(at: path, options: .small)
         let file = try PageFile(File(path + "/data.mdb", O_RDONLY))
         let tables = try PageSnapshot(file, try file.newestMeta()).tables
         let root = try #require(tables.first { $0.name == Array("dead/2".utf8) && $0.tree.depth == 2 }).tree.root

@@ -122,7 +122,7 @@ import Testing
                 let controller = try await RegionFailoverController.create(
                     at: store,
                     configuration: FailoverConfiguration(local: "us", regions: ["us", "eu"]),
-                    options: FoundStore.options
+                    options: .small
                 )
                 await controller.close()
                 return []
@@ -135,7 +135,7 @@ import Testing
     /// Makes the appends of a step again, as callers do that never heard: no write is there twice, and none is missing.
     private static func retry(_ store: String, _ step: Timeline.Step, _ cut: Int) async throws -> [String] {
         var faults: [String] = []
-        let controller = try await RegionFailoverController.open(at: store, options: FoundStore.options)
+        let controller = try await RegionFailoverController.open(at: store, options: .small)
         for call in step.calls where call.issued < cut {
             guard case .append(_, _, _, let sequences) = call.call else { continue }
             do {

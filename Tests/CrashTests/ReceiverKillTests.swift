@@ -79,7 +79,7 @@ import Testing
         let controller = try await RegionFailoverController.create(
             at: directory.appending("store"),
             configuration: FailoverConfiguration(local: "us", regions: ["us", "eu"]),
-            options: FoundStore.options
+            options: .small
         )
         var writes: [OutstandingWrite] = []
         var tally = Tally()

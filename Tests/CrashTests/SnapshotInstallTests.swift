@@ -1,7 +1,6 @@
 import Foundation
 import Glibc
 import HoldfastTesting
-import Logging
 import RaftApply
 import ReplayStore
 import TestSupport
@@ -49,14 +48,7 @@ import Testing
         }
 
         private static func open(_ path: String) async throws -> FailoverStateMachine {
-            try await FailoverStateMachine.open(
-                at: path,
-                cluster: Array("log worker".utf8),
-                options: StoreOptions(
-                    acknowledgeReserveBytes: 64 << 10,
-                    logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-                )
-            )
+            try await FailoverStateMachine.open(at: path, cluster: Array("log worker".utf8), options: .small)
         }
 
         /// Opens what is found, which is the old state or the new one, whole, and goes on with the log from there.

@@ -18,7 +18,7 @@ import Testing
         try await RegionFailoverController.create(
             at: path,
             configuration: FailoverConfiguration(local: "us", regions: ["us", "eu"]),
-            options: FoundStore.options
+            options: .small
         )
     }
 
@@ -85,7 +85,7 @@ import Testing
         let living = try startReaders(2)
         let killed = try leaveReaders(3)
         #expect(try places(of: killed) == 3 && places(of: living.processIdentifier) == 2)
-        let controller = try await RegionFailoverController.open(at: path, options: FoundStore.options)
+        let controller = try await RegionFailoverController.open(at: path, options: .small)
         #expect(try places(of: killed) == 0 && places(of: living.processIdentifier) == 2)
         kill(living.processIdentifier, SIGKILL)
         living.waitUntilExit()

@@ -31,7 +31,7 @@ import Testing
             let controller = try await RegionFailoverController.create(
                 at: directory.appending("store"),
                 configuration: FailoverConfiguration(local: regions[0], regions: regions),
-                options: FoundStore.options
+                options: .small
             )
             var next: UInt64 = 1
             for region in regions {
@@ -63,7 +63,7 @@ import Testing
 
     /// What is queued in a store, and which regions need a resynchronisation.
     private func found(_ path: String) async throws -> (sequences: [RegionID: [UInt64]], marked: Set<RegionID>) {
-        let controller = try await RegionFailoverController.open(at: path, options: FoundStore.options)
+        let controller = try await RegionFailoverController.open(at: path, options: .small)
         let marked = try await controller.statistics().filter(\.needsResync).map(\.region)
         var sequences: [RegionID: [UInt64]] = [:]
         for region in controller.configuration.regions {

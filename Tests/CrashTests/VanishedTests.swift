@@ -31,7 +31,7 @@ private struct Site {
         try await RegionFailoverController.create(
             at: path,
             configuration: FailoverConfiguration(local: "us", regions: regions),
-            options: StoreOptions(acknowledgeReserveBytes: 64 << 10, mapSizeBytes: 1 << 30)
+            options: .small
         )
     }
 
@@ -90,7 +90,7 @@ private struct Site {
         #expect(try await site.controller.pendingCount(for: "us") > 0)
         await site.controller.close()
         #expect(try site.violations(at: moved) == [], "seed \(seed)")
-        let again = try await RegionFailoverController.open(at: moved, options: FoundStore.options)
+        let again = try await RegionFailoverController.open(at: moved, options: .small)
         try await again.append(
             [OutstandingWrite(origin: "o", incarnation: 1, sequence: 1, key: "k", value: "v")],
             to: "eu"
@@ -143,7 +143,7 @@ private struct Site {
         #expect(try Tool.run(["append", site.path, "--region", "eu"], input: line).status == 75)
         #expect(await site.refusals() == [HoldfastError.Code?](repeating: .inUse, count: 6), "seed \(seed)")
         await site.controller.close()
-        let again = try await RegionFailoverController.open(at: site.path, options: FoundStore.options)
+        let again = try await RegionFailoverController.open(at: site.path, options: .small)
         var known: [OutstandingWrite] = []
         for try await batch in again.batches(for: "eu") {
             known += batch.entries.map(\.write)
@@ -169,7 +169,7 @@ private struct Site {
         let refusals = await site.refusals()
         #expect(refusals.first == .inUse && refusals.dropFirst().allSatisfy { $0 == .poisoned }, "\(refusals)")
         await site.controller.close()
-        let again = try await RegionFailoverController.open(at: site.path, options: FoundStore.options)
+        let again = try await RegionFailoverController.open(at: site.path, options: .small)
         let duplicate = OutstandingWrite(origin: "o", incarnation: 1, sequence: 1, key: "k", value: "v")
         #expect(try await again.append([duplicate], to: "eu").duplicates == [0])
         await again.close()

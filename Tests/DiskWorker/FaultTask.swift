@@ -1,7 +1,6 @@
 import Glibc
 import Holdfast
 import HoldfastTesting
-import Logging
 import ReplayStore
 
 /// The same workload again and again, with the fault at the first call that changes a file, at the second, and so on.
@@ -19,8 +18,7 @@ struct FaultTask {
     /// Whether a handle must go on after the fault; nil when it may or may not.
     let survives: Bool?
 
-    private static let silent = Logger(label: "holdfast") { _ in SwiftLogNoOpLogHandler() }
-    static let options = StoreOptions(acknowledgeReserveBytes: 64 << 10, logger: silent)
+    static let options = StoreOptions(acknowledgeReserveBytes: 64 << 10, logger: .silent)
 
     struct Tally {
         var sites = 0

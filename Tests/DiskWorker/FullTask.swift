@@ -1,7 +1,6 @@
 import Glibc
 import Holdfast
 import HoldfastTesting
-import Logging
 import Platform
 import ReplayStore
 import TestSupport
@@ -33,7 +32,7 @@ struct FullTask {
         let controller = try await RegionFailoverController.create(
             at: store,
             configuration: FailoverConfiguration(local: "us", regions: regions),
-            options: StoreOptions(logger: Logger(label: "holdfast") { _ in SwiftLogNoOpLogHandler() })
+            options: StoreOptions(logger: .silent)
         )
         var task = Self(controller: controller, filler: filler, random: SplitMix64(seed: seed))
         try await task.fill()

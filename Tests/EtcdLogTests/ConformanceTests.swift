@@ -3,11 +3,11 @@ import EtcdLog
 import EtcdSupport
 import Holdfast
 import HoldfastTesting
-import Logging
 import RaftApply
 import RegionFailover
 import ReplayStore
 import Synchronization
+import TestSupport
 import Testing
 
 /// One cluster for every case: each has a prefix of its own, which is a log of its own.
@@ -37,16 +37,8 @@ private enum Shared {
         var options = ReplicaOptions(name: name)
         options.maintenanceMilliseconds = 100
         options.proposalMilliseconds = 60_000
-        options.logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        options.logger = .silent
         return options
-    }
-
-    static var storeOptions: StoreOptions {
-        StoreOptions(
-            acknowledgeReserveBytes: 64 << 10,
-            mapSizeBytes: 1 << 30,
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        )
     }
 
     @Test("execute each command once while members of etcd are killed, and have one state")
@@ -60,7 +52,7 @@ private enum Shared {
             let machine = try await FailoverStateMachine.open(
                 at: directory.appending("r\(number)"),
                 cluster: try await log.identity().cluster,
-                options: Self.storeOptions
+                options: .small
             )
             let replica = Replica(machine, log, options: Self.options("r\(number)"))
             replicas.append(replica)

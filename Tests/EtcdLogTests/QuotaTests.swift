@@ -6,6 +6,7 @@ import HoldfastTesting
 import RaftApply
 import RegionFailover
 import ReplayStore
+import TestSupport
 import Testing
 
 @Suite("A replica on an etcd with little space", .timeLimit(.minutes(10)))
@@ -34,7 +35,7 @@ struct QuotaTests {
         let machine = try await FailoverStateMachine.open(
             at: directory.appending("r1"),
             cluster: try await log.identity().cluster,
-            options: EtcdReplicaTests.storeOptions
+            options: .small
         )
         var options = EtcdReplicaTests.options("r1")
         options.logRetainedEntries = 8

@@ -2,7 +2,7 @@
 import EtcdLog
 import Foundation
 import Holdfast
-import Logging
+import HoldfastTesting
 import Platform
 import RaftApply
 import RegionFailover
@@ -44,7 +44,7 @@ final class LiveReplica: Sendable {
         // A snapshot is offered when the measurement says so.
         options.snapshotEveryBytes = .max
         options.logRetainedEntries = 256
-        options.logger = Logger(label: name) { _ in SwiftLogNoOpLogHandler() }
+        options.logger = .silent
         let log = try EtcdLog(EtcdConfiguration(endpoints: endpoints), logger: options.logger)
         let machine = try await FailoverStateMachine.open(
             at: path,

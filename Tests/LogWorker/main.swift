@@ -1,6 +1,5 @@
 import Foundation
 import HoldfastTesting
-import Logging
 import Platform
 import RaftApply
 import RegionFailover
@@ -63,10 +62,7 @@ func open(_ path: String) async throws -> FailoverStateMachine {
     try await FailoverStateMachine.open(
         at: path,
         cluster: Array("log worker".utf8),
-        options: StoreOptions(
-            acknowledgeReserveBytes: 64 << 10,
-            logger: Logger(label: "worker") { _ in SwiftLogNoOpLogHandler() }
-        )
+        options: StoreOptions(acknowledgeReserveBytes: 64 << 10, logger: .silent)
     )
 }
 

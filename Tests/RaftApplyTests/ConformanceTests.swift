@@ -1,10 +1,11 @@
 import HoldfastTesting
 import RaftApply
+import TestSupport
 import Testing
 
 @Suite("The replicated failover controller") struct FailoverConformanceTests {
     static let conformance = StateMachineConformance(FailoverConformanceCommands()) { path in
-        try await FailoverStateMachine.open(at: path, cluster: [1, 2, 3], options: Replicas.storeOptions)
+        try await FailoverStateMachine.open(at: path, cluster: [1, 2, 3], options: .small)
     }
 
     @Test("holds what a state machine on a disk must hold", arguments: conformance.cases)

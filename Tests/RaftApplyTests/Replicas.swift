@@ -1,25 +1,15 @@
 import Holdfast
 import HoldfastTesting
-import Logging
 import RaftApply
 import RegionFailover
 import ReplayStore
+import TestSupport
 
 /// Replicas of one log in this process, each with a directory of its own, running.
 final class Replicas {
     static let regions: [RegionID] = ["us", "eu", "ap"]
     /// On a slow machine nobody is suspected meanwhile.
     static let configuration = FailoverConfiguration(local: "us", regions: regions, suspectAfterMilliseconds: 3_600_000)
-
-    /// Stores that log nowhere, and take little address space.
-    static var storeOptions: StoreOptions {
-        StoreOptions(
-            compressionLevel: 1,
-            acknowledgeReserveBytes: 64 << 10,
-            mapSizeBytes: 1 << 30,
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        )
-    }
 
     let log: MemoryLog
     let directory: TemporaryDirectory
@@ -47,12 +37,12 @@ final class Replicas {
         let machine = try await FailoverStateMachine.open(
             at: directory.appending(name),
             cluster: try await log.identity().cluster,
-            options: Self.storeOptions
+            options: .small
         )
         var options = ReplicaOptions(name: name)
         options.maintenanceMilliseconds = 20
         options.proposalMilliseconds = 20_000
-        options.logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        options.logger = .silent
         change(&options)
         let replica = Replica(machine, log, transport: transport, options: options, whileLeading: whileLeading)
         let run = Task { () -> HoldfastError? in

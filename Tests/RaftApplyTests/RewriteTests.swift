@@ -5,6 +5,7 @@ import RaftApply
 import RegionFailover
 import ReplayFormat
 import ReplayStore
+import TestSupport
 import Testing
 
 @Suite("A replica's store that is written anew") struct RewriteTests {
@@ -29,7 +30,7 @@ import Testing
     }
 
     private static func open(_ path: String) async throws -> FailoverStateMachine {
-        try await FailoverStateMachine.open(at: path, cluster: [9], options: Replicas.storeOptions)
+        try await FailoverStateMachine.open(at: path, cluster: [9], options: .small)
     }
 
     private static func store(_ path: String) throws -> String {
@@ -83,11 +84,11 @@ import Testing
         let directory = try TemporaryDirectory()
         let (path, _) = try await Self.make(directory)
         let error = await #expect(throws: HoldfastError.self) {
-            try await RegionFailoverController.open(at: try Self.store(path), options: Replicas.storeOptions)
+            try await RegionFailoverController.open(at: try Self.store(path), options: .small)
         }
         #expect(error?.code == .replicatedStore)
         let other = await #expect(throws: HoldfastError.self) {
-            try await FailoverStateMachine.open(at: path, cluster: [8], options: Replicas.storeOptions)
+            try await FailoverStateMachine.open(at: path, cluster: [8], options: .small)
         }
         #expect(other?.code == .logWentBack)
     }

@@ -1,7 +1,7 @@
 import ArgumentParser
 import FoundationEssentials
 import Holdfast
-import Logging
+import HoldfastTesting
 import Platform
 import ReplayStore
 
@@ -32,7 +32,7 @@ struct StoreArgument: ParsableArguments {
 
 extension StoreOptions {
     /// For the tool, which talks itself: what the library would log is told by `doctor`.
-    static var tool: Self { Self(logger: Logger(label: "holdfast") { _ in SwiftLogNoOpLogHandler() }) }
+    static var tool: Self { Self(logger: .silent) }
 }
 
 /// The epoch that a caller acts on.
