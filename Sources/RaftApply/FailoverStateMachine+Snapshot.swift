@@ -15,7 +15,8 @@ extension FailoverStateMachine {
                 message: "'\(path)' is there already. Nothing was written to it; choose a new name."
             )
         }
-        let scratch = try directory.scratch("snapshot-\(UInt64.random(in: 0...(.max)))")
+        // Beside it, since only a name on the same disk takes another one's place in one step.
+        let scratch = path + ".scratch-\(UInt64.random(in: 0...(.max)))"
         defer { try? FileSystem.removeTree(scratch) }
         try await store.writeSnapshot(to: scratch)
         let reader = try StoreReader.open(scratch)

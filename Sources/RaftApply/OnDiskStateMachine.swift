@@ -42,9 +42,10 @@ public protocol OnDiskStateMachine: Sendable {
 
     /// Writes a snapshot of one moment into a file, while entries go on being applied.
     ///
-    /// On return the file is whole, proved and on the disk.
+    /// On return the file is whole, proved and on the disk. Killed before that it leaves nothing at `path`, but perhaps a
+    /// directory beside it whose name begins with the file's and `.scratch-`.
     ///
-    /// - Parameter path: The file to write; it is not there before.
+    /// - Parameter path: The file to write, on whatever disk; it is not there before.
     /// - Returns: What the snapshot is; its location is empty.
     /// - Throws: ``HoldfastError``, with `damaged`, `full`, `alreadyExists` or `ioFailed`; what is at `path` means nothing then.
     func writeSnapshot(to path: String) async throws(HoldfastError) -> SnapshotManifest

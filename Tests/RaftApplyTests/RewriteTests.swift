@@ -51,6 +51,22 @@ import Testing
         #expect(found.digest == digest && stored.count == 1)
     }
 
+    @Test("as a snapshot may be on another disk, and has nothing beside it there") func elsewhere() async throws {
+        let (directory, memory) = (try TemporaryDirectory(), "/dev/shm")
+        let isMemory = FileManager.default.isWritableFile(atPath: memory)
+        let elsewhere = try TemporaryDirectory(in: isMemory ? memory : nil)
+        let (path, digest) = try await Self.make(directory)
+        let machine = try await Self.open(path)
+        let snapshot = elsewhere.appending("snapshot")
+        let manifest = try await machine.writeSnapshot(to: snapshot)
+        await machine.close()
+        #expect(try FileManager.default.contentsOfDirectory(atPath: elsewhere.path) == ["snapshot"])
+        let other = try await Self.open(directory.appending("other"))
+        #expect(try await other.installSnapshot(from: snapshot, manifest))
+        #expect(try await other.digest().digest == digest)
+        await other.close()
+    }
+
     @Test("by a restore, or a load, is not taken for what the log has led to", arguments: [false, true])
     func restored(again: Bool) async throws {
         let directory = try TemporaryDirectory()
