@@ -162,7 +162,7 @@ extension Replica {
 
     /// Lets the log forget what every member has on its disk; a member that is far behind is left to the newest snapshot.
     private func trim(_ members: [MemberReport]) async throws(HoldfastError) {
-        guard let slowest = members.filter({ $0.stopped == nil }).map(\.syncedIndex).min() else { return }
+        guard let slowest = members.map(\.syncedIndex).min() else { return }
         var through = slowest
         if transport != nil {
             let cut = growth.withLock { $0.index(atMost: options.logRetainedBytes) }

@@ -129,8 +129,6 @@ public struct MemberReport: Sendable, Hashable, Codable {
     public var digest: String
     /// The log's time at which it said so.
     public var at: Int64
-    /// Why it has stopped; nil while it runs.
-    public var stopped: String?
     /// The index of the newest snapshot, while this member needs it and cannot get it; 0 where none was published.
     public var missingSnapshot: UInt64?
 
@@ -141,7 +139,6 @@ public struct MemberReport: Sendable, Hashable, Codable {
         digestIndex: UInt64 = 0,
         digest: String = "",
         at: Int64 = 0,
-        stopped: String? = nil,
         missingSnapshot: UInt64? = nil
     ) {
         self.member = member
@@ -149,7 +146,6 @@ public struct MemberReport: Sendable, Hashable, Codable {
         self.digestIndex = digestIndex
         self.digest = digest
         self.at = at
-        self.stopped = stopped
         self.missingSnapshot = missingSnapshot
     }
 }

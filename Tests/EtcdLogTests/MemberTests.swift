@@ -27,7 +27,7 @@ struct MemberTests {
         let (log, other) = (try cluster.log(), try cluster.log())
         #expect(try await log.members().isEmpty)
         let a = MemberReport(member: "a", syncedIndex: 5, digestIndex: 4, digest: "ab", at: -7)
-        let b = MemberReport(member: "b-2.example_3", syncedIndex: .max, stopped: "digestMismatch: \"\u{e9}\"")
+        let b = MemberReport(member: "b-2.example_3", syncedIndex: .max, digest: "\"\u{e9}\"", missingSnapshot: 0)
         try await log.report(MemberReport(member: "a", syncedIndex: 1))
         try await log.report(a)
         try await other.report(b)

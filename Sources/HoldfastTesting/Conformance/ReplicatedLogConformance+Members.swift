@@ -11,7 +11,7 @@ extension ReplicatedLogConformance {
                     try await logs[0].report(MemberReport(member: "a", syncedIndex: 5))
                     let second = MemberReport(member: "a", syncedIndex: 9, digestIndex: 8, digest: "ab", at: 7)
                     try await logs[0].report(second)
-                    let other = MemberReport(member: "b", syncedIndex: 3, stopped: "full", missingSnapshot: 2)
+                    let other = MemberReport(member: "b", syncedIndex: 3, missingSnapshot: 2)
                     try await logs[1].report(other)
                     let seen = try await logs[1].members().sorted { $0.member < $1.member }
                     try demand(seen, is: [second, other], "the members")
