@@ -261,7 +261,7 @@ let package = Package(
                 "TestSupport", "HoldfastTesting", "LMDB", "Pages", "Platform", "RaftApply", "ReplayStore",
                 "ReplayFormat", "RegionFailover", log,
             ],
-            exclude: ["faults.c", "killer.c", "mutants.py", "recorder.c", "statfs.c", "stopper.c"],
+            exclude: ["faults.c", "killer.c", "recorder.c", "statfs.c", "stopper.c"],
             swiftSettings: strict
         ),
         .testTarget(

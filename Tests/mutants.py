@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Takes one promise of the store away at a time, and expects the crash suites to notice.
+"""Takes one promise of the store or of a replica away at a time, and expects the suites to notice.
 
-    Tests/CrashTests/mutants.py [--only WORD] [--keep DIRECTORY]
+    Tests/mutants.py [--only WORD] [--keep DIRECTORY]
 
-Clones the repository as it is committed, builds it, and for each line below changes one place, builds again, and runs the
-suites that should fail. Takes about two minutes a mutant. Exit status: 0 when every mutant is caught, 1 when one survives, 2
+Clones the repository as it is committed, builds it with the trait Etcd, and for each line below changes one place, builds
+again, and runs the suites that should fail. Takes about two minutes a mutant, and needs what Tools/test installs. Exit status: 0 when every mutant is caught, 1 when one survives, 2
 when the list no longer fits the source.
 """
 
@@ -16,8 +16,11 @@ import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 STORE = "Sources/ReplayStore/"
+REPLICA = "Sources/RaftApply/"
+ETCD = "Sources/EtcdLog/"
+BUILD = ".build-etcd"
 
 # (name, file, what stands there, what stands there instead, the suites of which one must fail)
 MUTANTS = [
@@ -141,12 +144,89 @@ MUTANTS = [
         "return newest >= 0",
         "LookTests|LiveDumpTests|StaleReaderTests",
     ),
+    (
+        "a replica applies a log that ends before what it has applied",
+        REPLICA + "Replica.swift",
+        "guard identity.lastIndex >= index else {",
+        "guard identity.lastIndex < .max else {",
+        "ReplicaTests/wentBack",
+    ),
+    (
+        "a replica applies a log that has another command where its last one was",
+        REPLICA + "Replica.swift",
+        "guard index > 0 else { return }\n        for try await delivery",
+        "guard index == .max else { return }\n        for try await delivery",
+        "ReplicaTests/wentBackAndOn|NodeTests/wentBack",
+    ),
+    (
+        "a read of what was acknowledged asks nobody",
+        REPLICA + "Replica+Propose.swift",
+        "case .linearizable: index = try await log.barrier()",
+        "case .linearizable: index = machine.applied.index",
+        "NemesisTests",
+    ),
+    (
+        "a command that comes again is executed again",
+        REPLICA + "SessionTable.swift",
+        "if session.outcomes.contains(id.sequence) {",
+        "if session.outcomes.contains(id.sequence), id.sequence == .max {",
+        "FailoverConformanceTests",
+    ),
+    (
+        "the log is trimmed beyond the newest snapshot",
+        REPLICA + "Replica+Maintain.swift",
+        "through = min(max(slowest, cut ?? 0), try await log.newestSnapshot()?.index ?? 0)",
+        "through = max(slowest, cut ?? 0)",
+        "ReplicaTests/quiet",
+    ),
+    (
+        "no snapshot is made for a member that cannot get the newest one",
+        REPLICA + "Replica+Maintain.swift",
+        "return wanted.isMissed(missing)",
+        "return wanted.isMissed(missing) && false",
+        "ReplicaTests/snapshotGone",
+    ),
+    (
+        "nobody is told which snapshot a member misses",
+        REPLICA + "Replica+Maintain.swift",
+        "missingSnapshot: missingSnapshot\n",
+        "missingSnapshot: nil\n",
+        "ReplicaTests/snapshotGone",
+    ),
+    (
+        "what a member reports is put without what it misses",
+        ETCD + "EtcdLog+Members.swift",
+        "let value = try Self.encode(member, \"report\")",
+        "var member = member\n        member.missingSnapshot = nil\n        let value = try Self.encode(member, \"report\")",
+        "EtcdConformanceTests",
+    ),
+    (
+        "an entry is put whether it is there or not",
+        ETCD + "EtcdLog+Propose.swift",
+        "$0.compare = [.created(key, at: 0)]\n            $0.success = [.put(key, command)",
+        "$0.success = [.put(key, command)",
+        "ProposeTests|EtcdConformanceTests",
+    ),
+    (
+        "a trim deletes before it has noted what may be gone",
+        ETCD + "EtcdLog+Trim.swift",
+        "return noted < limit ? note : nil",
+        "return noted == .max ? note : nil",
+        "TrimTests/compacted",
+    ),
+    (
+        "a member leads on whose election's key has gone",
+        ETCD + "EtcdLog+Lead.swift",
+        "guard look.kvs.first?.createRevision == election.revision else { return }",
+        "guard look.kvs.count < 2 else { return }",
+        "LeadTests/revoked",
+    ),
 ]
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--only", default="", help="only mutants whose name has this word")
+    options.add_argument("--only", default="", help="only mutants whose name, or file, has this word")
     options.add_argument("--keep", help="a directory for the clone, which is kept and used again")
     options = options.parse_args()
     clone = pathlib.Path(options.keep or tempfile.mkdtemp(prefix="holdfast-mutants-"))
@@ -159,12 +239,16 @@ def main():
 
 def build(clone):
     return subprocess.run(
-        ["swift", "build", "--build-tests"], cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["swift", "build", "--build-tests", "--traits", "Etcd,ServiceLifecycleSupport", "--scratch-path", BUILD],
+        cwd=clone,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
 def run(clone, only):
-    mutants = [mutant for mutant in MUTANTS if only in mutant[0]]
+    mutants = [mutant for mutant in MUTANTS if only in mutant[0] or only in mutant[1]]
     for name, file, old, _, _ in mutants:
         count = (ROOT / file).read_text().count(old)
         if count != 1:
@@ -187,7 +271,8 @@ def run(clone, only):
             print(f"'{name}' does not compile:\n{built.stdout[-2000:]}", file=sys.stderr)
             path.write_text(text)
             return 2
-        command = ["timeout", "900", "swift", "test", "--skip-build", "--filter", suites]
+        program = f"{BUILD}/debug/holdfastPackageTests.xctest"
+        command = ["timeout", "900", program, "--testing-library", "swift-testing", "--no-parallel", "--filter", suites]
         tested = subprocess.run(command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         path.write_text(text)
         red = [line for line in tested.stdout.splitlines() if line.startswith("✘ Test \"")]
