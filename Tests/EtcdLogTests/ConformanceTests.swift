@@ -10,13 +10,21 @@ import Synchronization
 import TestSupport
 import Testing
 
-/// One cluster for every case: each has a prefix of its own, which is a log of its own.
-private enum Shared {
+/// One cluster for all cases of a suite, which ends with it: each case has a prefix of its own, which is a log of its own.
+private struct OneCluster: SuiteTrait, TestScoping {
+    @TaskLocal private static var cluster: EtcdCluster?
     private static let number = Mutex(0)
-    private static let starting = Task { try await EtcdCluster() }
 
-    static func fresh() async throws -> @Sendable () async throws -> any ReplicatedLog {
-        let cluster = try await starting.value
+    @concurrent func provideScope(
+        for test: Test,
+        testCase: Test.Case?,
+        performing function: @Sendable @concurrent () async throws -> Void
+    ) async throws {
+        try await Self.$cluster.withValue(try await EtcdCluster()) { try await function() }
+    }
+
+    static func freshLog() throws -> @Sendable () async throws -> any ReplicatedLog {
+        let cluster = try #require(cluster)
         let number = number.withLock { number in
             number += 1
             return number
@@ -25,8 +33,8 @@ private enum Shared {
     }
 }
 
-@Suite("The log on etcd, as an engine", .serialized) struct EtcdConformanceTests {
-    static let conformance = ReplicatedLogConformance { try await Shared.fresh() }
+@Suite("The log on etcd, as an engine", .serialized, OneCluster()) struct EtcdConformanceTests {
+    static let conformance = ReplicatedLogConformance { try OneCluster.freshLog() }
 
     @Test("gives what a replicated log must give", arguments: conformance.cases)
     func conforms(case: ConformanceCase) async throws { try await `case`.run() }
