@@ -301,3 +301,9 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// Under a sanitizer Tools/test builds the suites alone that stay in one process, and no program.
+if let suites = Context.environment["HOLDFAST_TESTS"]?.split(separator: " ").map(String.init) {
+    package.targets.removeAll { [.test, .executable].contains($0.type) && !suites.contains($0.name) }
+    package.products.removeAll { $0 is Product.Executable }
+}
