@@ -54,7 +54,7 @@ struct Goal: Sendable {
         row("replay-128-json", "lmdb-blocks-zstd", nil, 0.9),
         row("replay-128-json", "sqlite", 2, 1.8),
         row("replay-128-json", "rocksdb", 3, 2.5),
-        row("acknowledge-128-json", "sqlite", 10, 10),
+        row("acknowledge-", "sqlite", 10, 10),
         row("disk-128-json", payload, 1.3, 0.5),
         // At most twice the time.
         row("open-", ownEmpty, 0.5, 0.5),

@@ -55,9 +55,13 @@ struct HoldfastBench {
         }
         try lines?.add(machine)
         let isTerminal = isatty(STDERR_FILENO) == 1
-        let runner = Runner(directory: directory, rounds: options.roundsWanted, seed: options.seed) { text in
-            if isTerminal { say(error: "\u{1B}[2K\(text)\r", terminator: "") }
-        }
+        let runner = Runner(
+            directory: directory,
+            rounds: options.roundsWanted,
+            seed: options.seed,
+            peers: options.peers,
+            tell: { if isTerminal { say(error: "\u{1B}[2K\($0)\r", terminator: "") } }
+        )
         var results: [WorkResult] = []
         for work in works {
             let result = try await runner.run(work)

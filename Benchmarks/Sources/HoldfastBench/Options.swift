@@ -4,6 +4,8 @@ struct Options: Sendable {
     var isFull = false
     /// Parts of the names of work; empty for all.
     var only: [String] = []
+    /// Parts of the names of contestants; empty for all.
+    var peers: [String] = []
     var rounds: Int?
     var seed: UInt64 = 1
     /// Where the stores are; nil for a temporary directory.
@@ -13,17 +15,20 @@ struct Options: Sendable {
     var wantsList = false
 
     static let usage = """
-        usage: Tools/bench [--smoke | --full] [--only NAME]... [--rounds N] [--seed N] [--directory DIR] [--json FILE]
+        usage: Tools/bench [--smoke | --full] [--only NAME]... [--peer NAME]... [--rounds N] [--seed N]
+                           [--directory DIR] [--json FILE] [--plot FILE]
                Tools/bench --list [--full]
 
           --smoke          a short list with few rounds, about a minute of measuring; what is done without --full
           --full           every work, 7 rounds
           --only NAME      only work whose name holds NAME, as --list prints them; may be given again
+          --peer NAME      only contestants whose name holds NAME, Holdfast too; may be given again
           --rounds N       rounds that count, 1 to 1000; one more comes first and does not
           --seed N         decides the bytes and the order of the turns; 1
           --directory DIR  where the stores are, for as long as they are measured; otherwise a directory of its own below
                            TMPDIR, /tmp or /var/tmp, whichever is on a disk first
-          --json FILE      a line of JSON for the machine, for each peer of each work, and for each comparison
+          --json FILE      a line of JSON for the machine, for each contestant of each work, and for each comparison
+          --plot FILE      a picture of the figures, .png or .svg
         """
 
     /// Reads arguments.
@@ -41,6 +46,13 @@ struct Options: Sendable {
             case "--smoke": isSmoke = true
             case "--full": isFull = true
             case "--only": only.append(try value())
+            case "--peer":
+                let part = try value()
+                let names = WorkResult.ours + PeerKind.all.map(\.name)
+                guard names.contains(where: { $0.contains(part) }) else {
+                    throw BenchError("no contestant is named '\(part)': there are \(names.joined(separator: ", "))")
+                }
+                peers.append(part)
             case "--rounds":
                 let text = try value()
                 guard let number = Int(text), (1...1000).contains(number) else {

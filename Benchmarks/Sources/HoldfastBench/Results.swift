@@ -8,6 +8,10 @@ struct Figures: Sendable {
     var entries = 0
 
     var median: Double { values.median }
+    /// Of every thread of this process, the kernel's part with it; nil where none was measured.
+    var cpuNanosecondsPerEntry: Double? {
+        cpuSeconds.isEmpty || entries == 0 ? nil : cpuSeconds.median * 1e9 / Double(entries)
+    }
 }
 
 /// What one kind of work came to.

@@ -16,12 +16,16 @@ struct Runner {
     var directory: String
     var rounds: Int
     var seed: UInt64
+    /// Parts of the names of contestants; empty for all.
+    var peers: [String]
     var tell: (String) -> Void
 
-    private static func entrants(_ work: Work) -> [any Contestant] {
+    private func entrants(_ work: Work) -> [any Contestant] {
         var all: [any Contestant] = [HoldfastContestant(level: 0), HoldfastContestant(level: 1)]
         all += PeerKind.all.map { PeerContestant($0) }
-        return all.filter { work.includes($0.name) }
+        return all.filter { contestant in
+            work.includes(contestant.name) && (peers.isEmpty || peers.contains { contestant.name.contains($0) })
+        }
     }
 
     /// One contestant with its directory.
@@ -36,7 +40,7 @@ struct Runner {
     func run(_ work: Work) async throws -> WorkResult {
         var random = SplitMix64(seed: seed)
         var seats: [Seat] = []
-        for contestant in Self.entrants(work) {
+        for contestant in entrants(work) {
             let path = "\(directory)/\(work.name)-\(contestant.name)"
             try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
             seats.append(Seat(contestant: contestant, path: path, figures: Figures(name: contestant.name)))
@@ -120,9 +124,9 @@ struct Runner {
             let cost = try await contestant.replay(batch: Work.group, into: &before)
             try check(before, seat.expected, work, contestant)
             return cost
-        case .acknowledge:
+        case .acknowledge(let batch):
             try await fill(records, records.count, &seat)
-            return try await contestant.acknowledge(batch: Work.group)
+            return try await contestant.acknowledge(batch: batch)
         case .disk, .open: preconditionFailure("\(work.name) has no turns")
         }
     }
@@ -191,7 +195,7 @@ struct Runner {
         let records = Records(work.kind, valueSize: work.valueSize, count: min(pending, 65_536), seed: seed)
         var seats = seats
         for name in WorkResult.ours {
-            guard let own = Self.entrants(work).first(where: { $0.name == name }) else { continue }
+            guard let own = entrants(work).first(where: { $0.name == name }) else { continue }
             let path = "\(directory)/\(work.name)-empty-\(name)"
             try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
             let figures = Figures(name: "\(Goal.ownEmpty) \(name)")

@@ -9,10 +9,14 @@ enum Table {
         let rounds = result.rounds == 1 ? "1 round" : "median of \(result.rounds) rounds"
         var lines = ["", "\(result.work.title)", "[\(result.work.name), \(rounds)]"]
         lines.append(
-            row(["peer", result.work.unit, "raw/peer", "", "goal", "met?", "zstd/peer", "", "goal", "met?"])
+            row(
+                ["peer", result.work.unit, "CPU ns/entry"] + ["raw/peer", "", "goal", "met?"]
+                    + ["zstd/peer", "", "goal", "met?"]
+            )
         )
         for figures in result.figures {
             var cells = [figures.name, number(figures.median)]
+            cells.append(figures.cpuNanosecondsPerEntry.map { number($0) } ?? "")
             for ours in WorkResult.ours {
                 guard let comparison = result.comparison(ours, figures) else {
                     cells += ["", "", "", ""]
@@ -35,7 +39,7 @@ enum Table {
         return "\n\(met) of \(judged.count) goals met."
     }
 
-    private static let widths = [30, 12, 8, 4, 5, 4, 10, 4, 5, 4]
+    private static let widths = [29, 13, 12, 8, 4, 5, 4, 10, 4, 5, 4]
 
     private static func row(_ cells: [String]) -> String {
         var line = ""

@@ -8,8 +8,8 @@ enum Job: Sendable {
     case drain
     /// Everything, 256 at a time, each batch acknowledged durably before the next.
     case replay
-    /// Everything, 256 at a time, without reading.
-    case acknowledge
+    /// Everything, so many at a time, without reading.
+    case acknowledge(batch: Int)
     /// What the store takes on the disk after a close.
     case disk
     /// Opening after a clean close, with so many pending, until the first 256 are there.
@@ -24,7 +24,7 @@ struct Work: Sendable {
     /// How many entries one turn is about.
     var entries: Int
 
-    /// Entries that are read or acknowledged at a time, and that stand in one block.
+    /// Entries that are read and acknowledged at a time, and that stand in one block.
     static let group = 256
 
     /// Its name, for `--only`.
@@ -35,7 +35,7 @@ struct Work: Sendable {
         case .callers(let count): "callers-\(count)-\(suffix)"
         case .drain: "drain-\(suffix)"
         case .replay: "replay-\(suffix)"
-        case .acknowledge: "acknowledge-\(suffix)"
+        case .acknowledge(let batch): "acknowledge-\(batch)-\(suffix)"
         case .disk: "disk-\(suffix)"
         case .open(let pending): "open-\(pending)-\(suffix)"
         }
@@ -50,7 +50,7 @@ struct Work: Sendable {
         case .callers(let count): "\(count) callers with one durable write each, peers as one C loop, \(values)"
         case .drain: "drain in order, every byte hashed, \(values)"
         case .replay: "drain and acknowledge \(Self.group) at a time, durable each, \(values)"
-        case .acknowledge: "acknowledge \(Self.group) at a time, durable each, by processor time, \(values)"
+        case .acknowledge(let batch): "acknowledge \(batch) at a time, durable each, by processor time, \(values)"
         case .disk: "bytes on disk, groups of \(Self.group), \(values)"
         case .open(let pending): "open and first \(Self.group) with \(pending) pending, \(values)"
         }
@@ -90,7 +90,8 @@ struct Work: Sendable {
         Work(job: .callers(64), kind: .json, valueSize: 128, entries: 64 * 60),
         Work(job: .drain, kind: .json, valueSize: 128, entries: 20_480),
         Work(job: .replay, kind: .json, valueSize: 128, entries: 256 * 20),
-        Work(job: .acknowledge, kind: .json, valueSize: 128, entries: 256 * 20),
+        Work(job: .acknowledge(batch: 256), kind: .json, valueSize: 128, entries: 256 * 20),
+        Work(job: .acknowledge(batch: 4096), kind: .json, valueSize: 128, entries: 4096 * 5),
         Work(job: .disk, kind: .json, valueSize: 128, entries: 256 * 200),
         Work(job: .open(pending: 100_000), kind: .json, valueSize: 128, entries: 100_000),
     ]
@@ -122,7 +123,9 @@ struct Work: Sendable {
             let calls = min(500, 102_400 / callers)
             works.append(Work(job: .callers(callers), kind: .json, valueSize: 128, entries: callers * calls))
         }
-        works.append(Work(job: .acknowledge, kind: .json, valueSize: 128, entries: 256 * 100))
+        for (batch, calls) in [(256, 100), (4096, 20)] {
+            works.append(Work(job: .acknowledge(batch: batch), kind: .json, valueSize: 128, entries: batch * calls))
+        }
         for pending in [1_000_000, 10_000_000] {
             works.append(Work(job: .open(pending: pending), kind: .json, valueSize: 128, entries: pending))
         }
