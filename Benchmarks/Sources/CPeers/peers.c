@@ -2,12 +2,14 @@
 #define _GNU_SOURCE
 #include "common.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <leveldb/c.h>
 #include <lmdb.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 #include <zstd.h>
 
 #define XXH_INLINE_ALL
@@ -104,6 +106,13 @@ uint64_t peer_cpu_nanoseconds(void) {
     struct timespec time;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+void peer_sync(const char *directory) {
+    int file = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file < 0) return;
+    syncfs(file);
+    close(file);
 }
 
 static uint64_t disk_bytes;

@@ -53,6 +53,8 @@ struct HoldfastBench {
         if options.roundsWanted < 5 {
             print("Only \(options.roundsWanted) rounds each: a look, no measurement. --full has 7.")
         }
+        // At once, also where the output is no terminal.
+        fflush(nil)
         try lines?.add(machine)
         let isTerminal = isatty(STDERR_FILENO) == 1
         let runner = Runner(
@@ -60,14 +62,14 @@ struct HoldfastBench {
             rounds: options.roundsWanted,
             seed: options.seed,
             peers: options.peers,
+            settles: options.isFull,
             tell: { if isTerminal { say(error: "\u{1B}[2K\($0)\r", terminator: "") } }
         )
         var results: [WorkResult] = []
         for work in works {
             let result = try await runner.run(work)
             if isTerminal { say(error: "\u{1B}[2K", terminator: "") }
-            print(Table.text(result))
-            // At once, also where the output is no terminal.
+            print(result.figures.isEmpty ? "\n[\(work.name)] None of these contestants takes part." : Table.text(result))
             fflush(nil)
             try lines?.add(result)
             results.append(result)

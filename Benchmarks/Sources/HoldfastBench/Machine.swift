@@ -26,7 +26,7 @@ struct Machine: Sendable, Encodable {
         let model = Self.text("/proc/cpuinfo").split(separator: "\n").first { $0.hasPrefix("model name") }
         cpu = model.flatMap { $0.split(separator: ":").last }?.trimmingCharacters(in: .whitespaces) ?? "unknown"
         cores = ProcessInfo.processInfo.activeProcessorCount
-        fileSystem = mount.fileSystem
+        fileSystem = mount.fileSystem + (mount.lacksJournal ? " without a journal" : "")
         device = mount.device
         mountOptions = mount.options
         versions = PeerKind.versions
@@ -65,6 +65,13 @@ struct Mount: Sendable {
 
     /// Whether it loses everything with the machine, so that a sync costs nothing.
     var isMemory: Bool { fileSystem == "tmpfs" || fileSystem == "ramfs" }
+
+    /// Whether it is an ext4 that was made without a journal: a sync of a file that grew costs less there than elsewhere.
+    var lacksJournal: Bool {
+        guard fileSystem == "ext4", let name = device.split(separator: "/").last else { return false }
+        let journals = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/fs/jbd2")) ?? []
+        return !journals.contains { $0.hasPrefix(name) }
+    }
 
     init(of directory: String) {
         let path = URL(fileURLWithPath: directory).resolvingSymlinksInPath().path

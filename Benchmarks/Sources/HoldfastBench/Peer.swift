@@ -133,6 +133,9 @@ enum System {
     /// The processor time that this process has had, all threads.
     static var cpuNanoseconds: UInt64 { peer_cpu_nanoseconds() }
 
+    /// Writes what is in memory of the file system that holds a directory; where it fails, nothing is worse than before.
+    static func sync(_ directory: String) { unsafe peer_sync(directory) }
+
     /// The bytes that the files below a directory take on the disk; nil when they cannot be told.
     static func diskBytes(below directory: String) -> UInt64? {
         let bytes = unsafe peer_disk_bytes(directory)

@@ -18,6 +18,8 @@ struct Runner {
     var seed: UInt64
     /// Parts of the names of contestants; empty for all.
     var peers: [String]
+    /// Whether what each turn left in memory goes to the disk before the next one, which would have to wait for it.
+    var settles: Bool
     var tell: (String) -> Void
 
     private func entrants(_ work: Work) -> [any Contestant] {
@@ -58,6 +60,7 @@ struct Runner {
         for round in 0...rounds {
             for index in seats.indices.shuffled(using: &random) {
                 tell("\(work.name), round \(round) of \(rounds): \(seats[index].contestant.name)")
+                if settles { System.sync(directory) }
                 let cost = try await turn(work, records, &seats[index])
                 if round > 0 { Self.note(cost, work, &seats[index].figures) }
             }
@@ -217,6 +220,7 @@ struct Runner {
             for index in seats.indices.shuffled(using: &random) {
                 let (contestant, path) = (seats[index].contestant, seats[index].path)
                 tell("\(work.name), round \(round) of \(rounds): \(seats[index].figures.name)")
+                if settles { System.sync(directory) }
                 var expected = RecordSum()
                 if seats[index].expected.count > 0 { expected.add(records, 0..<Work.group, first: 1) }
                 var cost = Cost(entries: 0, nanoseconds: 0, cpuNanoseconds: 0)

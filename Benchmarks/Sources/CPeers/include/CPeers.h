@@ -83,6 +83,9 @@ void peer_versions(char *text, size_t size);
 /// The processor time that this process has had, all threads.
 uint64_t peer_cpu_nanoseconds(void);
 
+/// Writes what is in memory of the file system that holds a directory.
+void peer_sync(const char *directory);
+
 /// The bytes that the files below a directory take on the disk; UINT64_MAX when they cannot be told.
 uint64_t peer_disk_bytes(const char *directory);
 
