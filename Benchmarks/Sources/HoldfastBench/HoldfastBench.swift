@@ -69,7 +69,7 @@ struct HoldfastBench {
         for work in works {
             let result = try await runner.run(work)
             if isTerminal { say(error: "\u{1B}[2K", terminator: "") }
-            print(result.figures.isEmpty ? "\n[\(work.name)] None of these contestants takes part." : Table.text(result))
+            print(Table.text(result))
             fflush(nil)
             try lines?.add(result)
             results.append(result)

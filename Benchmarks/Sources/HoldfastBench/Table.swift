@@ -6,6 +6,7 @@ enum Table {
     ///
     /// For each of Holdfast's two settings it has the ratio, the goal and whether that is met. A ratio that loses is marked.
     static func text(_ result: WorkResult) -> String {
+        guard !result.figures.isEmpty else { return "\n[\(result.work.name)] None of these contestants takes part." }
         let rounds = result.rounds == 1 ? "1 round" : "median of \(result.rounds) rounds"
         var lines = ["", "\(result.work.title)", "[\(result.work.name), \(rounds)]"]
         lines.append(
