@@ -1,6 +1,7 @@
 import Dispatch
 import Foundation
 import Glibc
+import Synchronization
 
 /// Measures Holdfast beside other stores; see ``Options/usage``.
 @main
@@ -26,10 +27,15 @@ struct HoldfastBench {
         do {
             try await measure(options, works)
         } catch {
+            // Then the stores are being taken away, and what fails for that is no news.
+            while isEnding.withLock({ $0 }) { try? await Task.sleep(for: .seconds(1)) }
             say(error: "\(error)")
             exit(1)
         }
     }
+
+    /// Whether the program was told to end.
+    private static let isEnding = Mutex(false)
 
     private static func measure(_ options: Options, _ works: [Work]) async throws {
         let directory: String
@@ -104,6 +110,7 @@ struct HoldfastBench {
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number)
             source.setEventHandler {
+                isEnding.withLock { $0 = true }
                 try? FileManager.default.removeItem(atPath: directory)
                 exit(128 + number)
             }

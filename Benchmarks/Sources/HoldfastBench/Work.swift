@@ -37,7 +37,7 @@ struct Work: Sendable {
         case .replay: "replay-\(suffix)"
         case .acknowledge(let batch): "acknowledge-\(batch)-\(suffix)"
         case .disk: "disk-\(suffix)"
-        case .open(let pending): "open-\(pending)-\(suffix)"
+        case .open(let pending): "open-\(pending)-pending-\(suffix)"
         }
     }
 
