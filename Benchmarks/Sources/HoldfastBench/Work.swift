@@ -92,7 +92,7 @@ struct Work: Sendable {
         Work(job: .replay, kind: .json, valueSize: 128, entries: 256 * 20),
         Work(job: .acknowledge(batch: 256), kind: .json, valueSize: 128, entries: 256 * 20),
         Work(job: .acknowledge(batch: 4096), kind: .json, valueSize: 128, entries: 4096 * 5),
-        Work(job: .disk, kind: .json, valueSize: 128, entries: 256 * 200),
+        Work(job: .disk, kind: .json, valueSize: 128, entries: 256 * 400),
         Work(job: .open(pending: 100_000), kind: .json, valueSize: 128, entries: 100_000),
     ]
 
