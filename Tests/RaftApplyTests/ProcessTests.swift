@@ -4,8 +4,10 @@ import TestSupport
 import Testing
 
 @Suite("Processes that apply one log") struct ProcessTests {
-    private static let commands =
-        ProcessInfo.processInfo.environment["HOLDFAST_LOG_COMMANDS"].flatMap(Int.init) ?? 4096
+    private static let environment = ProcessInfo.processInfo.environment
+    private static let commands = environment["HOLDFAST_LOG_COMMANDS"].flatMap(Int.init) ?? 4096
+    /// The program that applies the log; one that was built for release takes a long one in minutes.
+    private static let program = environment["HOLDFAST_LOG_WORKER"] ?? Tool.path("LogWorker")
 
     @Test("have one digest at each 1,024th command, whatever their hash seeds, locales and batches")
     func digests() async throws {
@@ -19,7 +21,7 @@ import Testing
                 let replica = directory.appending("replica-\(number)")
                 let arguments = ["apply", replica, "7", "\(Self.commands)", "\(number + 1)"]
                 group.addTask {
-                    try await Tool.runBeside(arguments, program: Tool.path("LogWorker"), environment: environment)
+                    try await Tool.runBeside(arguments, program: Self.program, environment: environment)
                 }
             }
             return try await group.reduce(into: []) { $0.append($1) }
