@@ -96,6 +96,8 @@ public final class MemoryLog: ReplicatedLog {
 
     /// Every entry that it still has.
     public var entries: [LogEntry] { state.withLock { $0.entries } }
+    /// The last index that the log has forgotten; 0 where it has all.
+    public var trimmedThrough: UInt64 { state.withLock { $0.compactedThrough } }
 
     /// Forgets everything above an index, as an engine does that was restored from an older state.
     public func goBack(to index: UInt64) {
