@@ -2,10 +2,9 @@
 // of level 1, behind a header with a checksum; a second row holds where the queue begins and ends.
 //
 // Left out of what Holdfast does: identities, the chain of digests, space kept ahead, limits.
-#include "common.h"
+#include "lmdb_open.h"
 
 #include <errno.h>
-#include <lmdb.h>
 #include <zstd.h>
 
 #define XXH_INLINE_ALL
@@ -51,20 +50,13 @@ static int blocks_open(const char *directory, bool compresses, peer **opened) {
         fail(&store->base, "open", "no memory");
         return -1;
     }
-    MDB_txn *transaction = NULL;
-    int result = mdb_env_create(&store->environment);
-    if (!result) result = mdb_env_set_mapsize(store->environment, (size_t)1 << 40);
-    if (!result) result = mdb_env_set_maxdbs(store->environment, 4);
-    if (!result) result = mdb_env_open(store->environment, directory, MDB_NOTLS, 0600);
-    if (!result) result = mdb_txn_begin(store->environment, NULL, 0, &transaction);
-    if (!result) result = mdb_dbi_open(transaction, "blocks", MDB_CREATE, &store->blocks);
-    if (!result) result = mdb_dbi_open(transaction, "queues", MDB_CREATE, &store->queues);
-    if (!result) {
-        result = mdb_txn_commit(transaction);
-        transaction = NULL;
-    }
-    if (transaction) mdb_txn_abort(transaction);
-    return result ? failed(store, "open", result) : 0;
+    const char *const names[] = {"blocks", "queues"};
+    MDB_dbi tables[2];
+    int result = lmdb_open(directory, &store->environment, names, tables, 2);
+    if (result) return failed(store, "open", result);
+    store->blocks = tables[0];
+    store->queues = tables[1];
+    return 0;
 }
 
 static int get_queue(blocks *store, MDB_txn *transaction, queue_row *row) {

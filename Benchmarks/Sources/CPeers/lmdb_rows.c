@@ -1,7 +1,5 @@
 // LMDB with one row a write: a sub-database, its keys the positions, put at the end.
-#include "common.h"
-
-#include <lmdb.h>
+#include "lmdb_open.h"
 
 typedef struct {
     peer base;
@@ -16,18 +14,8 @@ static int rows_open(const char *directory, bool compresses, peer **opened) {
     rows *store = calloc(1, sizeof *store);
     *opened = store ? &store->base : NULL;
     if (!store) return -1;
-    MDB_txn *transaction = NULL;
-    int result = mdb_env_create(&store->environment);
-    if (!result) result = mdb_env_set_mapsize(store->environment, (size_t)1 << 40);
-    if (!result) result = mdb_env_set_maxdbs(store->environment, 4);
-    if (!result) result = mdb_env_open(store->environment, directory, MDB_NOTLS, 0600);
-    if (!result) result = mdb_txn_begin(store->environment, NULL, 0, &transaction);
-    if (!result) result = mdb_dbi_open(transaction, "queue", MDB_CREATE, &store->queue);
-    if (!result) {
-        result = mdb_txn_commit(transaction);
-        transaction = NULL;
-    }
-    if (transaction) mdb_txn_abort(transaction);
+    const char *name = "queue";
+    int result = lmdb_open(directory, &store->environment, &name, &store->queue, 1);
     return result ? failed(store, "open", result) : 0;
 }
 

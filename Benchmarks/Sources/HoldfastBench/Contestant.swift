@@ -9,16 +9,26 @@ struct Cost: Sendable {
     /// Of every thread of this process.
     var cpuNanoseconds: UInt64
 
+    /// A moment from which on costs are counted.
+    struct Start: Sendable {
+        private let cpu = System.cpuNanoseconds
+        private let time = ContinuousClock.now
+
+        /// What so many entries have taken since.
+        func cost(of entries: Int) -> Cost {
+            let passed = ContinuousClock.now - time
+            return Cost(entries: entries, nanoseconds: passed.nanoseconds, cpuNanoseconds: System.cpuNanoseconds - cpu)
+        }
+    }
+
     /// Runs `body`, and says what it took.
     static func of<Failure: Error>(
         _ entries: Int,
         _ body: () async throws(Failure) -> Void
     ) async throws(Failure) -> Cost {
-        let cpu = System.cpuNanoseconds
-        let start = ContinuousClock.now
+        let start = Start()
         try await body()
-        let time = ContinuousClock.now - start
-        return Cost(entries: entries, nanoseconds: time.nanoseconds, cpuNanoseconds: System.cpuNanoseconds - cpu)
+        return start.cost(of: entries)
     }
 }
 
@@ -246,11 +256,9 @@ final class PeerContestant: Contestant {
 extension Cost {
     /// The same for a body that only blocks.
     fileprivate static func ofBlocking(_ entries: Int, _ peer: Peer, _ body: (Peer) throws -> Void) throws -> Cost {
-        let cpu = System.cpuNanoseconds
-        let start = ContinuousClock.now
+        let start = Start()
         try body(peer)
-        let time = ContinuousClock.now - start
-        return Cost(entries: entries, nanoseconds: time.nanoseconds, cpuNanoseconds: System.cpuNanoseconds - cpu)
+        return start.cost(of: entries)
     }
 }
 

@@ -22,8 +22,36 @@ final class Lines {
 
     /// Writes a line for each contestant of a work, and one for each comparison.
     func add(_ result: WorkResult) throws {
-        for figures in result.figures { try add(FiguresLine(result, figures)) }
-        for comparison in result.comparisons { try add(ComparisonLine(result, comparison)) }
+        let work = result.work
+        for figures in result.figures {
+            try add(
+                FiguresLine(
+                    work: work.name,
+                    title: work.title,
+                    peer: figures.name,
+                    unit: work.unit,
+                    entries: figures.entries,
+                    median: figures.median,
+                    values: figures.values,
+                    seconds: figures.seconds,
+                    cpuSeconds: figures.cpuSeconds
+                )
+            )
+        }
+        for comparison in result.comparisons {
+            try add(
+                ComparisonLine(
+                    work: work.name,
+                    ours: comparison.ours,
+                    peer: comparison.peer,
+                    ratio: comparison.ratio,
+                    ratios: comparison.ratios,
+                    higherIsBetter: comparison.higherIsBetter,
+                    goal: comparison.goal,
+                    met: comparison.isMet
+                )
+            )
+        }
     }
 
     private struct FiguresLine: Encodable {
@@ -37,18 +65,6 @@ final class Lines {
         var values: [Double]
         var seconds: [Double]
         var cpuSeconds: [Double]
-
-        init(_ result: WorkResult, _ figures: Figures) {
-            work = result.work.name
-            title = result.work.title
-            peer = figures.name
-            unit = result.work.unit
-            entries = figures.entries
-            median = figures.median
-            values = figures.values
-            seconds = figures.seconds
-            cpuSeconds = figures.cpuSeconds
-        }
     }
 
     private struct ComparisonLine: Encodable {
@@ -61,16 +77,5 @@ final class Lines {
         var higherIsBetter: Bool
         var goal: Double?
         var met: Bool?
-
-        init(_ result: WorkResult, _ comparison: WorkResult.Comparison) {
-            work = result.work.name
-            ours = comparison.ours
-            peer = comparison.peer
-            ratio = comparison.ratio
-            ratios = comparison.ratios
-            higherIsBetter = comparison.higherIsBetter
-            goal = comparison.goal
-            met = comparison.isMet
-        }
     }
 }

@@ -223,9 +223,8 @@ struct Runner {
                 if settles { System.sync(directory) }
                 var expected = RecordSum()
                 if seats[index].expected.count > 0 { expected.add(records, 0..<Work.group, first: 1) }
-                var cost = Cost(entries: 0, nanoseconds: 0, cpuNanoseconds: 0)
                 var sum = RecordSum()
-                cost = try await Cost.of(expected.count) {
+                let cost = try await Cost.of(expected.count) {
                     try await contestant.open(path)
                     _ = try await contestant.read(max: Work.group, into: &sum)
                 }
