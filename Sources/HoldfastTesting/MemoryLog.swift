@@ -43,7 +43,7 @@ public final class MemoryLog: ReplicatedLog {
         var entries: [LogEntry] = []
         var nextIndex: UInt64 = 1
         var known: [ProposalID: UInt64] = [:]
-        var compactedThrough: UInt64 = 0
+        var trimmedThrough: UInt64 = 0
         var members: [String: MemberReport] = [:]
         var snapshot: SnapshotManifest?
         var leader: Leadership?
@@ -97,7 +97,7 @@ public final class MemoryLog: ReplicatedLog {
     /// Every entry that it still has.
     public var entries: [LogEntry] { state.withLock { $0.entries } }
     /// The last index that the log has forgotten; 0 where it has all.
-    public var trimmedThrough: UInt64 { state.withLock { $0.compactedThrough } }
+    public var trimmedThrough: UInt64 { state.withLock { $0.trimmedThrough } }
 
     /// Forgets everything above an index, as an engine does that was restored from an older state.
     public func goBack(to index: UInt64) {
@@ -188,7 +188,7 @@ public final class MemoryLog: ReplicatedLog {
             let version = state.withLock { $0.version }
             let (delivery, error) = state.withLock { state -> (LogDelivery?, HoldfastError?) in
                 if isClosed || !state.isReachable { return (nil, Self.unavailable) }
-                if last < state.compactedThrough { return (.compacted(through: state.compactedThrough), nil) }
+                if last < state.trimmedThrough { return (.compacted(through: state.trimmedThrough), nil) }
                 guard last < state.nextIndex else {
                     return (nil, HoldfastError(code: .logWentBack, message: "The log ends at \(state.nextIndex - 1)."))
                 }
@@ -225,8 +225,8 @@ public final class MemoryLog: ReplicatedLog {
     public func trim(through index: UInt64) async throws(HoldfastError) {
         try check()
         state.withLock { state in
-            state.compactedThrough = max(state.compactedThrough, min(index, state.nextIndex - 1))
-            let through = state.compactedThrough
+            state.trimmedThrough = max(state.trimmedThrough, min(index, state.nextIndex - 1))
+            let through = state.trimmedThrough
             state.entries.removeAll { $0.index <= through }
             // Trimmed entries are forgotten with their identities.
             state.known = state.known.filter { $0.value > through }
